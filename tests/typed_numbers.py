@@ -11,7 +11,9 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 # GitHub's reading of dollars, the strictest of the places where a notebook is read.
-MARKDOWN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False)
+MARKDOWN = MarkdownIt("commonmark").enable("table").use(
+    dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True
+)
 
 NUMBER = re.compile(
     r"""(?<!\d)(?<!\d\.)(?:
@@ -68,7 +70,7 @@ def pieces(markdown):
 def plain_text(tokens):
     parts = []
     for token in tokens:
-        if token.type in ("text", "math_inline"):
+        if token.type in ("text", "math_inline", "math_inline_double"):
             parts.append(token.content)
         elif token.type == "image":
             parts.append(plain_text(token.children))

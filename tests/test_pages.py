@@ -1,0 +1,207 @@
+"""The built pages in a real browser, as readers meet them: on a screen, on a phone, in the dark, on paper, and without a network."""
+
+import functools
+import gzip
+import http.server
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import sync_playwright
+from toc import NOTEBOOKS, PAGES
+
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+if CHROMIUM is None:
+    pytest.skip("no browser: install chromium, or set CHROMIUM to the path of one", allow_module_level=True)
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
+COMPRESSED = (".png", ".jpg", ".woff", ".woff2", ".ttf")
+MOST_BYTES = 1_000_000
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+        with playwright.chromium.launch(executable_path=CHROMIUM, args=options) as browser:
+            yield browser
+
+
+class Visit:
+    """One tab with an empty cache. It notes what a page loads, what it asks of other hosts, and what goes wrong."""
+
+    def __init__(self, browser, home):
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+        self.errors, self.elsewhere, self.responses = [], [], []
+        self.tab = self.context.new_page()
+        self.tab.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.on("response", lambda response: self.responses.append(response))
+        self.context.route(lambda url: not url.startswith(home) and not url.startswith("data:"), self.refuse)
+
+    def refuse(self, route):
+        self.elsewhere.append(route.request.url)
+        route.abort()
+
+    def open(self, url):
+        self.tab.goto(url, wait_until="networkidle")
+        self.tab.evaluate("window.MathJax?.startup?.promise?.then(() => true)")
+
+
+# One load serves all tests of a page: pytest runs them together, because the fixture has the wider scope.
+@pytest.fixture(scope="module", params=[*PAGES, "search"])
+def page(request, browser, address):
+    visit = Visit(browser, address)
+    visit.name = request.param
+    visit.open(f"{address}{visit.name}.html")
+    yield visit
+    visit.context.close()
+
+
+def test_loads_without_an_error_and_asks_nothing_of_other_hosts(page):
+    assert page.errors == []
+    assert page.elsewhere == []
+    assert [response.url for response in page.responses if response.status >= 400] == []
+    assert page.tab.evaluate("document.fonts.check('900 1em \"Font Awesome 6 Free\"')"), "the icons' font is missing"
+
+
+def test_weighs_at_most_one_megabyte(page):
+    def size(response):
+        body = response.body()
+        return len(body) if response.url.endswith(COMPRESSED) else len(gzip.compress(body, 6))
+
+    sizes = {response.url: size(response) for response in page.responses}
+    assert sum(sizes.values()) <= MOST_BYTES, sizes
+
+
+def test_every_image_is_there_and_says_what_it_shows(page):
+    images = page.tab.evaluate("[...document.querySelectorAll('article img')].map(i => [i.src, i.alt, i.complete && i.naturalWidth])")
+    for source, alt, width in images:
+        assert width, source
+        assert len(alt.split()) >= 3 and not re.search(r"[0-9a-f]{20}", alt), (source, alt)
+    assert images or page.name not in NOTEBOOKS
+
+
+def test_every_formula_is_typeset(page):
+    unset, raw = page.tab.evaluate("""() => {
+        const main = document.querySelector("main").cloneNode(true);
+        // MathJax shows a macro that it does not know in red.
+        const unset = [...main.querySelectorAll(".math")]
+            .filter(m => !m.querySelector("mjx-container") || m.querySelector("mjx-merror, [mathcolor=red]"))
+            .map(m => m.textContent);
+        main.querySelectorAll("pre, code, mjx-container, script, style").forEach(e => e.remove());
+        return [unset, main.textContent.match(/\\\\[(\\[a-z]|\\$/g) || []];
+    }""")
+    assert unset == []
+    assert raw == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_keeps_the_rules_of_accessibility(page, scheme):
+    tab = page.tab
+    tab.emulate_media(color_scheme=scheme)
+    tab.evaluate("document.querySelectorAll('details.hide').forEach(d => d.open = true)")
+    tab.wait_for_timeout(400)  # colours and hidden code fade in
+    assert tab.evaluate("document.documentElement.dataset.theme") == scheme
+    if not tab.evaluate("!!window.axe"):
+        tab.evaluate(AXE)
+    result = tab.evaluate("""axe.run(document, {
+        preload: false,
+        runOnly: {type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
+        rules: {"label-content-name-mismatch": {enabled: true}},
+    })""")
+    tab.evaluate("document.querySelectorAll('details.hide').forEach(d => d.open = false)")
+    tab.emulate_media(color_scheme="light")
+    found = [(rule["id"], node["html"], node["failureSummary"]) for rule in result["violations"] for node in rule["nodes"]]
+    assert found == []
+    assert len(result["passes"]) > 10
+
+
+def test_fits_a_phone(page):
+    tab = page.tab
+    tab.set_viewport_size({"width": 375, "height": 812})
+    tab.evaluate("document.querySelectorAll('details.hide').forEach(d => d.open = true)")
+    tab.wait_for_timeout(300)
+    width, outside, cut = tab.evaluate("""() => {
+        const scrolls = element => element && element.tagName != "BODY" &&
+            (["auto", "scroll"].includes(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+        const all = [...document.querySelectorAll("main, main *")].filter(e => !e.closest("mjx-assistive-mml") && e.clientWidth);
+        const name = element => element.outerHTML.slice(0, 200);
+        return [
+            document.scrollingElement.scrollWidth,
+            all.filter(e => e.getBoundingClientRect().right > 376 && !scrolls(e)).map(name),
+            all.filter(e => ["hidden", "clip"].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1).map(name),
+        ];
+    }""")
+    tab.evaluate("document.querySelectorAll('details.hide').forEach(d => d.open = false)")
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    assert width <= 375
+    assert outside == []
+    assert cut == []
+
+
+def test_prints_hidden_code_in_full_and_no_solution(page):
+    tab = page.tab
+    tab.set_viewport_size({"width": 718, "height": 1000})  # A4 between the browser's margins
+    tab.emulate_media(media="print")
+    hidden, solutions, bad = tab.evaluate("""() => {
+        dispatchEvent(new Event("beforeprint"));
+        const hidden = [...document.querySelectorAll(".cell:not(.tag_solution) > details.hide pre")];
+        const solutions = [...document.querySelectorAll(".tag_solution > details.hide")];
+        const faint = e => e && (getComputedStyle(e).opacity < 1 || faint(e.parentElement));
+        const cut = e => e && e.tagName != "ARTICLE" && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1 || cut(e.parentElement));
+        const inFull = pre => pre.checkVisibility() && pre.clientHeight > 10 && !faint(pre) && !cut(pre);
+        return [hidden.length, solutions.length, [
+            ...[...document.querySelectorAll("article .cell_input pre")].filter(pre => !pre.closest(".tag_solution") && !inFull(pre)),
+            ...solutions.filter(solution => solution.open || solution.querySelector("pre").checkVisibility()),
+        ].map(e => e.outerHTML.slice(0, 300))];
+    }""")
+    # And the browser's own printing asks for the same.
+    tab.evaluate("""addEventListener("beforeprint", () => {
+        window.printed = [...document.querySelectorAll("details.hide")].map(d => d.open != !!d.closest(".tag_solution"));
+    })""")
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    left_open = tab.evaluate("document.querySelectorAll('details.hide[open]').length")
+    tab.emulate_media(media="screen")
+    tab.pdf()
+    printed = tab.evaluate("window.printed")
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    assert bad == []
+    assert left_open == 0
+    assert all(printed) and len(printed) == hidden + solutions
+    assert page.name not in NOTEBOOKS or (hidden and solutions)
+
+
+@pytest.mark.parametrize("from_disk", [False, True], ids=["over http", "from the disk"])
+def test_search_finds_a_word(browser, address, site, from_disk):
+    home = f"{site.as_uri()}/" if from_disk else address
+    visit = Visit(browser, home)
+    visit.open(f"{home}index.html")
+    visit.tab.wait_for_url(f"{home}{PAGES[0]}.html")
+    visit.tab.locator(".search-button-field").click()
+    visit.tab.locator("#pst-search-dialog input").fill("logit")
+    visit.tab.keyboard.press("Enter")
+    visit.tab.wait_for_selector("#search-results li a")
+    found = visit.tab.eval_on_selector_all("#search-results li a", "links => links.map(link => link.href)")
+    visit.context.close()
+    for name in NOTEBOOKS:
+        assert any(f"{name}.html" in link for link in found), found
+    assert visit.elsewhere == []

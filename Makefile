@@ -20,6 +20,8 @@ TWO_THREADS := OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2
 
 # The stored outputs are those of the first seeds; only `make test-seeds` asks for others.
 unexport BOOK_SEED
+# Without it every kernel of a recent Python warns about debugging.
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .PHONY: help book test notebooks test-seeds test-colab bench colab lock clean
 

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from toc import NOTEBOOKS, PAGES, ROOT
@@ -65,6 +66,12 @@ def test_a_chapter_that_loses_its_claims_stops_the_build(source, build, tmp_path
     again = build(folder)
     assert again.returncode != 0
     assert f"no claim in {path.name}" in again.stdout
+
+
+def test_the_icon_font_holds_the_icons_that_the_style_sheet_takes_from_it():
+    static = ROOT / "book" / "_static"
+    taken = re.search(r"unicode-range: (.*);", (static / "book.css").read_text("utf-8"))[1]
+    assert sorted(TTFont(static / "icons.woff").getBestCmap()) == [int(code, 16) for code in re.findall(r"U\+(\w+)", taken)]
 
 
 @pytest.mark.parametrize("kind", ["html", "css"])

@@ -82,6 +82,7 @@ def test_loads_without_an_error_and_asks_nothing_of_other_hosts(page):
     assert [response.url for response in page.responses if response.status >= 400] == []
     fonts = page.tab.evaluate("[...document.fonts].filter(font => font.status == 'loaded').map(font => font.family)")
     assert any("Font Awesome" in font for font in fonts), "the icons' font is missing"
+    assert not any("fa-solid" in response.url for response in page.responses), "an icon is missing from tools/icons.py"
 
 
 def test_weighs_at_most_one_megabyte(page):
@@ -90,7 +91,7 @@ def test_weighs_at_most_one_megabyte(page):
         return len(body) if response.url.endswith(COMPRESSED) else len(gzip.compress(body, 6))
 
     sizes = {response.url: size(response) for response in page.responses}
-    assert sum(sizes.values()) <= MOST_BYTES, sizes
+    assert sum(sizes.values()) <= MOST_BYTES, sorted((size, url) for url, size in sizes.items())[-12:]
 
 
 def test_every_image_is_there_and_says_what_it_shows(page):

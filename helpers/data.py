@@ -1,0 +1,101 @@
+"""Data: the real label sets, the published results and the small made-up worlds that the chapters use.
+
+Nothing here is downloaded: it is generated, or stands in this package or in an installed one.
+"""
+
+import json
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits
+
+
+def real_labels():
+    """The ReaL labels of ImageNet's 50,000 validation images: a list of lists of class indices (0..999), some empty.
+
+    ReaL ("reassessed labels") lists every label that human raters found valid (Beyer et al. 2020, arXiv:2006.07159,
+    Apache-2.0). The file ships inside the timm package.
+    Raises FileNotFoundError, naming the timm version, where timm is too old to have it.
+    """
+    path = Path(find_spec("timm").submodule_search_locations[0]) / "data/_info/imagenet_real_labels.json"
+    if not path.exists():
+        raise FileNotFoundError(f"timm {version('timm')} does not contain the ReaL labels; timm 0.9.0 or newer does")
+    return json.loads(path.read_text())
+
+
+def imagenet_a_results():
+    """Published top-1 of 1,555 models on ImageNet and on ImageNet-A, in per cent, as a data frame.
+
+    Columns model, img_size, top1_imagenet, top1_imagenet_a. Source and licence: `helpers/data/SOURCES.md`.
+    """
+    return pd.read_csv(files("helpers").joinpath("data/timm_imagenet_a.csv"))
+
+
+def gaussian_classes(n_classes, n_train, n_test, seeds, *, n_features=20):
+    """One made-up world per seed: each class has a random centre, and its inputs scatter around it.
+
+    Returns (train inputs, train labels, test inputs, test labels). Inputs are float64 of shape (S, N, n_features);
+    labels int64 of shape (S, N), classes equally likely. Centres and scatter are standard normal, so a
+    tenth as many classes are much easier to tell apart.
+    """
+    inputs, labels = [], []
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        centres = random.standard_normal((n_classes, n_features))
+        label = random.integers(n_classes, size=n_train + n_test)
+        inputs.append(centres[label] + random.standard_normal((n_train + n_test, n_features)))
+        labels.append(label)
+    return _split(inputs, labels, n_train)
+
+
+def digit_scenes(n_train, n_test, seed):
+    """Scenes of up to four handwritten digits; the labels of a scene are the digits that occur in it, none to four.
+
+    Each of 2 x 2 places holds a digit with probability one half, and digit d is drawn with weight 1 / (1 + d), so the
+    labels run from frequent (0) to rare (9). Train and test scenes use different handwritten digits (scikit-learn's 1,797).
+    Returns (train inputs, train targets, test inputs, test targets): inputs float64 (N, 256), the 16 x 16 pixels from 0 to 1
+    row by row; targets float64 (N, 10), multi-hot.
+    """
+    random = np.random.default_rng(seed)
+    images, digits = load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8) / 16
+    weights = 1 / (1 + np.arange(10))
+    scenes = []
+    for count, pool in zip((n_train, n_test), np.split(random.permutation(len(digits)), [1300])):
+        digit = random.choice(10, size=(count, 4), p=weights / weights.sum())
+        filled = random.random((count, 4)) < 0.5
+        sources = pool[np.argsort(digits[pool], kind="stable")]
+        first = np.searchsorted(digits[sources], np.arange(11))
+        chosen = sources[random.integers(first[digit], first[digit + 1])]
+        places = images[chosen] * filled[:, :, None, None]
+        inputs = places.reshape(count, 2, 2, 8, 8).swapaxes(2, 3).reshape(count, 256)
+        targets = (filled[:, :, None] & (digit[:, :, None] == np.arange(10))).any(axis=1)
+        scenes += [torch.from_numpy(inputs), torch.from_numpy(targets).double()]
+    return tuple(scenes)
+
+
+def digits(seeds, *, n_train=1000, noise=0.0):
+    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, split and disturbed anew for each seed.
+
+    Returns what `gaussian_classes` returns, with 64 features in 0..1 plus normal noise of standard deviation `noise`.
+    The splits of two seeds share most of their images, so an interval over seeds says little about other digits.
+    """
+    pixels, digit = load_digits(return_X_y=True)
+    inputs, labels = [], []
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        order = random.permutation(len(digit))
+        inputs.append(pixels[order] / 16 + noise * random.standard_normal(pixels.shape))
+        labels.append(digit[order])
+    return _split(inputs, labels, n_train)
+
+
+def _split(inputs, labels, n_train):
+    x, y = torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(labels))
+    return x[:, :n_train], y[:, :n_train], x[:, n_train:], y[:, n_train:]

@@ -1,0 +1,76 @@
+"""Intervals: how sure we are of a number that was measured over seeds, images or labels.
+
+An interval covers what varied between its values, and nothing else: say in the text what that was.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its interval, in the units of the values it came from.
+
+    A format specification applies to all three: f"{interval:+.1f}" gives "+2.0 [+1.2, +2.8]".
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __format__(self, spec):
+        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    def within(self, low, high):
+        """True where the whole interval lies strictly between `low` and `high`: how the book claims 'no difference'."""
+        return low < self.low and self.high < high
+
+
+def over_seeds(values, confidence=0.95):
+    """Student t interval for the mean of `values`, one value per independent run, shape (S,).
+
+    Raises ValueError for fewer than two values, a shape other than (S,), or values that are not finite.
+    """
+    values = _sample("values", values)
+    mean = values.mean()
+    if np.ptp(values) == 0:
+        return Interval(mean, mean, mean)
+    low, high = scipy.stats.t.interval(confidence, len(values) - 1, mean, scipy.stats.sem(values))
+    return Interval(*map(float, (mean, low, high)))
+
+
+def paired(a, b, confidence=0.95):
+    """Student t interval for the mean of a - b, where a[s] and b[s] come from the same seed, shapes (S,).
+
+    Pairing removes what both runs share (the data, the initial weights), so it sees smaller differences.
+    Raises ValueError where the shapes differ, and as `over_seeds`.
+    """
+    a, b = _sample("a", a), _sample("b", b)
+    if a.shape != b.shape:
+        raise ValueError(f"a and b must have one value each per seed, got shapes {a.shape} and {b.shape}")
+    return over_seeds(a - b, confidence)
+
+
+def bootstrap(values, statistic=np.mean, *, seed, confidence=0.95, resamples=2000):
+    """Percentile bootstrap interval (Efron 1979) for `statistic` of `values`, resampled along axis 0, shape (N,).
+
+    statistic takes (values, axis=...), as NumPy's reductions do.
+    Raises ValueError for fewer than two values, a shape other than (N,), or values that are not finite.
+    """
+    values = _sample("values", values)
+    result = scipy.stats.bootstrap(
+        (values,), statistic, n_resamples=resamples, confidence_level=confidence, method="percentile",
+        batch=max(1, 10_000_000 // len(values)), random_state=np.random.default_rng(seed),
+    )
+    return Interval(float(statistic(values, axis=0)), *map(float, result.confidence_interval))
+
+
+def _sample(name, values):
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"{name} must hold at least two values in one dimension, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite, got {values[~np.isfinite(values)][0]}")
+    return values

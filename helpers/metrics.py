@@ -14,7 +14,8 @@ def evaluate(model, loader, *, threshold=0.5):
     """Multi-label metrics of `model` over all batches of `loader`: a dict of plain Python numbers.
 
     model: gives logits (B, K), K >= 2. It must not apply a sigmoid itself: nobody can tell probabilities from small logits.
-    loader: yields (inputs, targets); targets (B, K) hold 1 where a label is true and 0 elsewhere, in any dtype.
+    loader: yields (inputs, targets); targets (B, K) hold 1 where a label is true and 0 elsewhere, in any dtype. Unknown
+        cells, such as -1, are refused.
     threshold: a label is predicted where its probability is larger than this; strictly between 0 and 1.
 
     The model runs on its own device, in eval mode, and every module gets its old mode back. The scores stay on the

@@ -5,29 +5,25 @@ First used in the chapter "One label, several labels, one of several".
 """
 
 import hashlib
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import timm
 import torch
 from torchvision.transforms import v2
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # its progress bars ask for notebook widgets that nobody here needs
-    import timm
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-def classifier(weights=None):
-    """EfficientNet-Lite0 (Tan & Le 2019, arXiv:1905.11946), 1000 ImageNet classes, in eval mode and float64.
+def classifier():
+    """EfficientNet-Lite0 (Tan & Le 2019, arXiv:1905.11946), 1000 ImageNet classes, in eval mode and float64, without gradients.
 
-    weights: path of the weights file; None finds the one in the installed package.
     Call the result on images (N, 3, 224, 224) from `prepare` to get logits (N, 1000).
 
     Raises FileNotFoundError where the package is missing, ValueError where the file is not the published one.
     """
-    path = Path(weights) if weights else _package() / "models/efficientnet-lite0-57934424.pth"
+    path = _package() / "models/efficientnet-lite0-57934424.pth"
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256:
         raise ValueError(f"{path.name} is not the published weights file: SHA-256 {found}, expected {SHA256}")
@@ -40,11 +36,12 @@ def classifier(weights=None):
 def prepare(image):
     """An RGB photograph, uint8 (height, width, 3), as the classifier wants it: float64 (1, 3, 224, 224).
 
-    The middle square is resized (bicubic, antialiased) so that its central 7/8 are the 224 pixels kept; then every
-    channel is standardised with mean 0.5 and deviation 0.5. Raises ValueError for any other shape or dtype.
+    Its shorter side is resized to 256 pixels (bicubic, antialiased), the middle 224 x 224 are kept, and the values 0..255
+    become -1..1. This is timm's recipe for this model. Raises ValueError for any other shape or dtype.
     """
-    if image.dtype != "uint8" or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image must be uint8 of shape (height, width, 3), got {image.dtype} {tuple(image.shape)}")
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"image must be uint8 of shape (height, width, 3), got {image.dtype} {image.shape}")
     pipeline = v2.Compose([
         v2.Resize(256, v2.InterpolationMode.BICUBIC, antialias=True),
         v2.CenterCrop(224),

@@ -3,9 +3,10 @@
 Every chapter uses them; the chapter "Why per-logit accuracy is inflated" is a good place to see them at work.
 """
 
+import numpy as np
 from IPython.display import publish_display_data
 
-_made = []  # the claims of this kernel, in order, for `claims_table`
+_made = {}  # statement -> evidence of this kernel's claims; a cell that runs twice still makes one claim
 
 
 class ClaimFailed(AssertionError):
@@ -17,29 +18,28 @@ def claim(statement, holds, evidence):
 
     statement: one sentence of plain text or inline Markdown, without a full stop at its end.
     holds: the condition that was measured, a bool (or a NumPy or PyTorch scalar one).
-    evidence: the numbers behind it, one line of text or inline Markdown.
+    evidence: the numbers behind it, one line of text or inline Markdown, without a full stop either.
 
     Raises ClaimFailed, evidence included, where `holds` is false;
-    ValueError for an empty statement, empty evidence, or a `holds` that is not one truth value.
+    ValueError for a text that is empty or longer than a line, and for a `holds` that is not one truth value.
     """
     for name, text in (("statement", statement), ("evidence", evidence)):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{name} must be a non-empty string, got {text!r}")
         if "\n" in text:
             raise ValueError(f"{name} must be one line, got {text!r}")
-    if getattr(holds, "shape", ()) != () or str(getattr(holds, "dtype", "bool")).split(".")[-1] != "bool":
+    truth = np.asarray(holds)
+    if truth.dtype != bool or truth.shape != ():
         raise ValueError(f"holds must be one truth value, got {holds!r}")
-    if not isinstance(holds, bool) and not hasattr(holds, "dtype"):
-        raise ValueError(f"holds must be one truth value, got {holds!r}")
-    if not holds:
+    if not truth:
         raise ClaimFailed(f"{statement}. This does not hold: {evidence}")
-    _made.append((statement, evidence))
+    _made[statement] = evidence
     _publish(f"**{statement}.** Measured: {evidence}.", {"claim": {"statement": statement, "evidence": evidence}})
 
 
 def claims_table():
     """Show every claim made so far in this notebook, with its evidence, as one Markdown table."""
-    rows = [f"| {number} | {_cell(statement)} | {_cell(evidence)} |" for number, (statement, evidence) in enumerate(_made, 1)]
+    rows = [f"| {number} | {_cell(statement)} | {_cell(evidence)} |" for number, (statement, evidence) in enumerate(_made.items(), 1)]
     _publish("\n".join(["| | claim | measured |", "| --- | --- | --- |", *rows]), {})
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.datasets import load_digits
-from sklearn.datasets import load_digits
 
 
 def real_labels():
@@ -30,9 +29,9 @@ def real_labels():
 
 
 def imagenet_a_results():
-    """Published top-1 of 1,555 models on ImageNet and on ImageNet-A, in per cent, as a data frame.
+    """Published top-1 accuracy on ImageNet and on ImageNet-A, in per cent: 1,555 rows for 1,265 models, some at several image sizes.
 
-    Columns model, img_size, top1_imagenet, top1_imagenet_a. Source and licence: `helpers/data/SOURCES.md`.
+    A data frame with columns model, img_size (pixels), top1_imagenet, top1_imagenet_a. Source and licence: `helpers/data/SOURCES.md`.
     """
     return pd.read_csv(files("helpers").joinpath("data/timm_imagenet_a.csv"))
 
@@ -42,8 +41,9 @@ def gaussian_classes(n_classes, n_train, n_test, seeds, *, n_features=20):
 
     Returns (train inputs, train labels, test inputs, test labels). Inputs are float64 of shape (S, N, n_features);
     labels int64 of shape (S, N), classes equally likely. Centres and scatter are standard normal, so a
-    tenth as many classes are much easier to tell apart.
+    tenth as many classes are much easier to tell apart. Raises ValueError for a number below 1, or no seeds.
     """
+    _at_least_one(n_classes=n_classes, n_train=n_train, n_test=n_test, n_features=n_features)
     inputs, labels = [], []
     for seed in seeds:
         random = np.random.default_rng(seed)
@@ -51,7 +51,10 @@ def gaussian_classes(n_classes, n_train, n_test, seeds, *, n_features=20):
         label = random.integers(n_classes, size=n_train + n_test)
         inputs.append(centres[label] + random.standard_normal((n_train + n_test, n_features)))
         labels.append(label)
-    return _split(inputs, labels, n_train)
+    if not inputs:
+        raise ValueError("seeds must hold at least one seed, got none")
+    x, y = torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(labels))
+    return x[:, :n_train], y[:, :n_train], x[:, n_train:], y[:, n_train:]
 
 
 def digit_scenes(n_train, n_test, seed):
@@ -61,7 +64,9 @@ def digit_scenes(n_train, n_test, seed):
     labels run from frequent (0) to rare (9). Train and test scenes use different handwritten digits (scikit-learn's 1,797).
     Returns (train inputs, train targets, test inputs, test targets): inputs float64 (N, 256), the 16 x 16 pixels from 0 to 1
     row by row; targets float64 (N, 10), multi-hot.
+    Raises ValueError for a number below 1.
     """
+    _at_least_one(n_train=n_train, n_test=n_test)
     random = np.random.default_rng(seed)
     images, digits = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8) / 16
@@ -80,22 +85,7 @@ def digit_scenes(n_train, n_test, seed):
     return tuple(scenes)
 
 
-def digits(seeds, *, n_train=1000, noise=0.0):
-    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, split and disturbed anew for each seed.
-
-    Returns what `gaussian_classes` returns, with 64 features in 0..1 plus normal noise of standard deviation `noise`.
-    The splits of two seeds share most of their images, so an interval over seeds says little about other digits.
-    """
-    pixels, digit = load_digits(return_X_y=True)
-    inputs, labels = [], []
-    for seed in seeds:
-        random = np.random.default_rng(seed)
-        order = random.permutation(len(digit))
-        inputs.append(pixels[order] / 16 + noise * random.standard_normal(pixels.shape))
-        labels.append(digit[order])
-    return _split(inputs, labels, n_train)
-
-
-def _split(inputs, labels, n_train):
-    x, y = torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(labels))
-    return x[:, :n_train], y[:, :n_train], x[:, n_train:], y[:, n_train:]
+def _at_least_one(**counts):
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")

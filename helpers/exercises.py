@@ -1,6 +1,5 @@
 """Exercises: a check that says right, not yet, or gives a hint on a common wrong answer."""
 
-import numbers
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,15 +7,16 @@ import numpy as np
 
 @dataclass
 class Exercise:
-    """One exercise's check. Call it with an answer; it prints one sentence and returns nothing.
+    """One exercise's check. Call it with an answer; it prints one sentence, also where the answer raises, and returns nothing.
 
     name: how the sentence calls it, such as "Exercise 1".
-    right: the right answer: a number, a string, a bool, or an array, list, tuple or tensor of numbers.
+    right: the right answer: a number, a string (compared exactly), a bool, or an array, list, tuple or tensor of numbers.
     hints: pairs (wrong answer, sentence), tried in order.
-    tolerance: how far a number may be from `right`.
+    tolerance: how far every number may be from that of `right`, in the same units (absolute, not relative).
     of: for answers that are functions: called with the answer, returns what is compared with `right`.
 
-    `...` and None count as not answered. An answer of another kind or shape than `right` is told so.
+    `...` and None count as not answered. An answer of another kind or shape than `right` is told so; lists, tuples, arrays and
+    tensors are one kind. See the exercises at the end of any chapter.
     """
 
     name: str
@@ -35,34 +35,47 @@ class Exercise:
             value = self._value(answer)
         except Exception as error:
             return f"your answer raises {type(error).__name__}: {error}"
-        if self._same(value, self.right):
+        right = _plain(self.right)
+        if self._same(value, right):
             return "right."
         for wrong, hint in self.hints:
             if self._same(value, self._value(wrong)):
                 return f"not yet. {hint}"
-        if _kind(value) != _kind(self.right):
-            return f"not yet. The answer should be {_kind(self.right)}, and this is {_kind(value)}."
+        if _kind(value) != _kind(right):
+            return f"not yet. The answer should be {_kind(right)}, and this is {_kind(value)}."
         return "not yet."
 
     def _value(self, answer):
-        return self.of(answer) if self.of else answer
+        return _plain(self.of(answer) if self.of else answer)
 
     def _same(self, a, b):
         if _kind(a) != _kind(b):
             return False
-        if isinstance(a, (str, bool)):
+        if _numbers(a) is None:
             return a == b
-        return np.allclose(np.asarray(a, dtype=float), np.asarray(b, dtype=float), rtol=0, atol=self.tolerance)
+        return np.allclose(_numbers(a), _numbers(b), rtol=0, atol=self.tolerance)
+
+
+def _plain(value):
+    """Tuples, arrays and tensors (with or without gradient) as lists, and their scalars as Python's."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _numbers(value):
+    """A plain value as a float array, or None where it is something other than numbers."""
+    if value is None or isinstance(value, (bool, str)):
+        return None
+    try:
+        return np.array(value, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _kind(value):
-    if isinstance(value, (bool, np.bool_)):
-        return "True or False"
-    if isinstance(value, str):
-        return "a string"
-    if isinstance(value, numbers.Number) or getattr(value, "shape", None) == ():
-        return "a number"
-    try:
-        return f"numbers of shape {tuple(np.asarray(value, dtype=float).shape)}"
-    except (TypeError, ValueError):
-        return f"a {type(value).__name__}"
+    """What kind of answer a plain value is, in words. Only answers of one kind are compared."""
+    if _numbers(value) is None:
+        return {bool: "True or False", str: "a string"}.get(type(value), f"a {type(value).__name__}")
+    shape = _numbers(value).shape
+    return f"numbers of shape {shape}" if shape else "a number"

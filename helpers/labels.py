@@ -15,7 +15,10 @@ def _table():
 
 
 def class_names():
-    """The 1000 class names by index, each the first of its WordNet synonyms, as a list of strings."""
+    """The 1000 class names by index, each the first of its WordNet synonyms, as a list of strings.
+
+    They are not all different: "crane" and "maillot" name two classes each.
+    """
     return [row["name"].split(",")[0] for row in _table()]
 
 

@@ -2,7 +2,7 @@
 
 The weights of all seeds stand in one tensor with a leading seed axis, so a layer is one batched matrix product
 and one optimiser steps every seed. SGD and Adam act on each number by itself: the seeds train as independently
-as in a loop over seeds, and to the same weights. Explained in the chapter "One label, several labels, one of several".
+as in a loop over seeds, and to the same weights (to rounding). Explained in the chapter "One label, several labels, one of several".
 """
 
 import os
@@ -10,15 +10,21 @@ import os
 import torch
 from torch import nn
 
+# They act on each number by itself, whatever its axes mean. A Softmax(dim=1) or a Flatten does not.
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
+
 
 def book_seeds(count):
     """The seeds of an experiment: `count` consecutive integers that start at the environment variable BOOK_SEED (0 if unset)."""
-    first = int(os.environ.get("BOOK_SEED", 0))
+    first = int(os.environ.get("BOOK_SEED") or 0)
     return list(range(first, first + count))
 
 
 class StackedLinear(nn.Module):
-    """S linear layers side by side: inputs (S, N, in) to outputs (S, N, out)."""
+    """S linear layers side by side: inputs (S, N, in) to outputs (S, N, out).
+
+    weight (S, in, out) is the transpose of `nn.Linear`'s, bias is (S, 1, out). Raises ValueError for inputs of another shape.
+    """
 
     def __init__(self, layers):
         super().__init__()
@@ -26,29 +32,35 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers])[:, None])
 
     def forward(self, inputs):
+        seeds, features, _ = self.weight.shape
+        if inputs.ndim != 3 or inputs.shape[0] != seeds or inputs.shape[2] != features:
+            raise ValueError(f"inputs must have shape ({seeds} seeds, samples, {features} features), got {tuple(inputs.shape)}")
         return torch.baddbmm(self.bias, inputs, self.weight)
 
 
 def stack(make_model, seeds):
     """One model per seed as a single module: inputs (S, N, features) to outputs (S, N, K), in float64.
 
-    make_model: a function without arguments that returns an `nn.Sequential` of `nn.Linear` layers (with bias) and
-        activations without parameters. Seed s sets the initial weights of model s.
-    Raises ValueError for any other layer with parameters or buffers (batch norm), and for dropout: seeds would share its noise.
+    make_model: a function without arguments that returns an `nn.Sequential` of `nn.Linear` layers with bias and ACTIVATIONS.
+        Seed s, by `torch.manual_seed`, sets the initial weights of model s.
+    Raises ValueError for another model or layer: batch norm, for instance, would mix the seeds, and dropout share its noise.
     """
     models = []
     for seed in seeds:
         torch.manual_seed(seed)
         models.append(make_model().double())
+    if not isinstance(models[0], nn.Sequential):
+        raise ValueError(f"make_model must return an nn.Sequential, got {models[0]}")
     layers = []
-    for column in zip(*models):
+    for column in zip(*models, strict=True):
         first = column[0]
         if isinstance(first, nn.Linear) and first.bias is not None:
             layers.append(StackedLinear(column))
-        elif first.state_dict() or isinstance(first, nn.modules.dropout._DropoutNd):
-            raise ValueError(f"make_model may hold Linear layers with bias and activations, got {first}")
-        else:
+        elif isinstance(first, ACTIVATIONS):
             layers.append(first)
+        else:
+            names = ", ".join(kind.__name__ for kind in ACTIVATIONS)
+            raise ValueError(f"make_model must hold Linear layers with bias and activations ({names}) only, got {first}")
     return nn.Sequential(*layers)
 
 
@@ -58,11 +70,13 @@ def train(make_model, loss, inputs, targets, *, seeds, steps, batch_size, optimi
     make_model: see `stack`.
     loss: a function (outputs (N, K), targets (N, ...)) -> scalar, written as for one model. It must be a mean over samples.
     inputs: (S, N, features) float64; targets: (S, N, ...): one data set per seed.
-    seeds: S integers. Seed s sets the initial weights and the batches of model s.
+    seeds: S integers. Seed s sets the initial weights and the batches of model s, whatever the other seeds are.
     steps, batch_size: how many updates, and how many samples each sees (drawn with replacement).
     optimizer: a function of the parameters that acts on each number by itself, such as `partial(torch.optim.SGD, lr=0.1)`.
+        Clipping by a norm, or a line search, would mix the seeds.
 
-    Raises ValueError where `inputs`, `targets` and `seeds` do not agree or are empty, or `inputs` is not float64.
+    Raises ValueError where `inputs`, `targets` and `seeds` do not agree or are empty, `inputs` is not float64 or not finite,
+    `batch_size` is below 1, or `loss` is not a mean over samples (a sum, or class weights: they would change the step).
     """
     if inputs.ndim != 3 or len(inputs) != len(seeds) or inputs.numel() == 0:
         raise ValueError(f"inputs must have shape (seeds, samples, features) with {len(seeds)} seeds, got {tuple(inputs.shape)}")
@@ -70,7 +84,12 @@ def train(make_model, loss, inputs, targets, *, seeds, steps, batch_size, optimi
         raise ValueError(f"targets must begin with shape {tuple(inputs.shape[:2])}, as inputs do, got {tuple(targets.shape)}")
     if inputs.dtype != torch.float64:
         raise ValueError(f"inputs must be float64, so that the digits are the same everywhere, got {inputs.dtype}")
+    if not inputs.isfinite().all():
+        raise ValueError("inputs must be finite, got NaN or infinity among them")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     model = stack(make_model, seeds)
+    _check_mean(loss, model(inputs[:, :batch_size]).detach(), targets[:, :batch_size])
     step = optimizer(model.parameters())
     rows = torch.arange(len(seeds))[:, None]
     for batch in _batches(seeds, inputs.shape[1], steps, batch_size):
@@ -81,6 +100,13 @@ def train(make_model, loss, inputs, targets, *, seeds, steps, batch_size, optimi
         total.backward()
         step.step()
     return model.requires_grad_(False)
+
+
+def _check_mean(loss, outputs, targets):
+    together = loss(outputs.flatten(0, 1), targets.flatten(0, 1))
+    apart = torch.stack([loss(*one_seed) for one_seed in zip(outputs, targets)])
+    if not torch.allclose(together, apart.mean(), equal_nan=True):
+        raise ValueError("loss must be a mean over samples: for all seeds together it is not the mean of what it is for each")
 
 
 def _batches(seeds, samples, steps, batch_size):

@@ -9,9 +9,12 @@ import numpy as np
 import scipy.stats
 
 
+CONFIDENCE = 0.95  # of every interval in the book
+
+
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the ends of its interval, in the units of the values it came from.
+    """An estimate and the ends of its 95 % interval, in the units of the values it came from.
 
     A format specification applies to all three: f"{interval:+.1f}" gives "+2.0 [+1.2, +2.8]".
     """
@@ -28,21 +31,19 @@ class Interval:
         return low < self.low and self.high < high
 
 
-def over_seeds(values, confidence=0.95):
-    """Student t interval for the mean of `values`, one value per independent run, shape (S,).
+def over_seeds(values):
+    """Student's t interval for the mean of `values`, one value per independent run, shape (S,).
 
     Raises ValueError for fewer than two values, a shape other than (S,), or values that are not finite.
     """
     values = _sample("values", values)
-    mean = values.mean()
-    if np.ptp(values) == 0:
-        return Interval(mean, mean, mean)
-    low, high = scipy.stats.t.interval(confidence, len(values) - 1, mean, scipy.stats.sem(values))
-    return Interval(*map(float, (mean, low, high)))
+    mean = float(values.mean())
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * scipy.stats.sem(values))
+    return Interval(mean, mean - half, mean + half)
 
 
-def paired(a, b, confidence=0.95):
-    """Student t interval for the mean of a - b, where a[s] and b[s] come from the same seed, shapes (S,).
+def paired(a, b):
+    """Student's t interval for the mean of a - b, where a[s] and b[s] come from the same seed, shapes (S,).
 
     Pairing removes what both runs share (the data, the initial weights), so it sees smaller differences.
     Raises ValueError where the shapes differ, and as `over_seeds`.
@@ -50,19 +51,20 @@ def paired(a, b, confidence=0.95):
     a, b = _sample("a", a), _sample("b", b)
     if a.shape != b.shape:
         raise ValueError(f"a and b must have one value each per seed, got shapes {a.shape} and {b.shape}")
-    return over_seeds(a - b, confidence)
+    return over_seeds(a - b)
 
 
-def bootstrap(values, statistic=np.mean, *, seed, confidence=0.95, resamples=2000):
-    """Percentile bootstrap interval (Efron 1979) for `statistic` of `values`, resampled along axis 0, shape (N,).
+def bootstrap(values, statistic=np.mean, *, seed):
+    """Percentile bootstrap interval (Efron 1979, doi:10.1214/aos/1176344552) for `statistic` of `values`, shape (N,).
 
-    statistic takes (values, axis=...), as NumPy's reductions do.
+    statistic takes (values, axis=...), as NumPy's reductions do. seed: of the 2,000 resamples. For small samples (N below 30 or so)
+    the interval is too short: take `over_seeds` for a mean.
     Raises ValueError for fewer than two values, a shape other than (N,), or values that are not finite.
     """
     values = _sample("values", values)
     result = scipy.stats.bootstrap(
-        (values,), statistic, n_resamples=resamples, confidence_level=confidence, method="percentile",
-        batch=max(1, 10_000_000 // len(values)), random_state=np.random.default_rng(seed),
+        (values,), statistic, n_resamples=2000, confidence_level=CONFIDENCE, method="percentile",
+        batch=max(1, 10_000_000 // len(values)), random_state=np.random.default_rng(seed),  # the batch bounds the memory
     )
     return Interval(float(statistic(values, axis=0)), *map(float, result.confidence_interval))
 

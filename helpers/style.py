@@ -7,7 +7,7 @@ least 3:1 with a white page. `tests/test_style.py` measures it.
 
 import matplotlib.pyplot as plt
 
-TEAL, ORANGE, VIOLET, GREEN, RED, INDIGO = "#1a5959", "#e34522", "#973ac1", "#32a48b", "#770d17", "#41015c"
+TEAL, ORANGE, VIOLET, GREEN, RED, INDIGO = "#1a5959", "#e34321", "#9739c1", "#38a58d", "#770d17", "#41015c"
 PALETTE = [TEAL, ORANGE, VIOLET, GREEN, RED, INDIGO]
 GREY = "#757575"  # for what stands back: reference lines, notes
 
@@ -17,7 +17,6 @@ WIDTH = 6.2  # inches: narrow enough to stay readable on a phone
 def use():
     """Set the book's figure style for this notebook. Call it once, before the first figure."""
     plt.rcParams.update({
-        "axes.axisbelow": True,
         "axes.axisbelow": True,
         "axes.grid": True,
         "axes.prop_cycle": plt.cycler(color=PALETTE),

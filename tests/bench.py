@@ -1,0 +1,131 @@
+"""The speed of the book, as `make bench` measures it: each line is a measurement and its bound, and a missed bound fails.
+
+Run it on a machine with two idle cores: with fewer, or beside other work, the bounds do not hold.
+With --write, the seconds that the notebooks took are written into their headers.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from helpers.seeds import train
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import notebooks  # noqa: E402
+
+SEEDS, CLASSES, STEPS, BATCH, REPEATS = 20, 100, 200, 64, 7
+HEADER_SECONDS = re.compile(r"\| (\d+) s \|")
+
+
+def seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def network():
+    return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+
+
+def bce_sum(logits, targets):
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
+
+
+def one_seed(inputs, targets):
+    """The loop that the chapter shows, and that a reader would write."""
+    torch.manual_seed(0)
+    model = network().double()
+    step = torch.optim.SGD(model.parameters(), lr=0.1)
+    for batch in torch.randint(len(inputs), (STEPS, BATCH), generator=torch.Generator().manual_seed(0)):
+        step.zero_grad()
+        bce_sum(model(inputs[batch]), targets[batch]).backward()
+        step.step()
+
+
+def many_seeds(inputs, targets):
+    train(network, bce_sum, inputs, targets, seeds=range(SEEDS), steps=STEPS, batch_size=BATCH, optimizer=partial(torch.optim.SGD, lr=0.1))
+
+
+def seeds_ratio():
+    inputs = torch.randn(SEEDS, 4000, 20, dtype=torch.float64)
+    targets = F.one_hot(torch.randint(CLASSES, (SEEDS, 4000)), CLASSES).double()
+    # In turns, so that both meet the same machine; the shortest of several is the least disturbed.
+    pairs = [(seconds(partial(one_seed, inputs[0], targets[0])), seconds(partial(many_seeds, inputs, targets))) for _ in range(REPEATS)]
+    alone, together = map(min, zip(*pairs))
+    return together / alone
+
+
+def run_notebook(path):
+    """Its seconds, from an empty kernel to the last cell."""
+    notebook = nbformat.read(path, as_version=4)
+
+    def run():
+        if problem := notebooks.execute(notebook, path.parent):
+            sys.exit(f"{path.name}: {problem}")
+
+    return seconds(run)
+
+
+def stated_seconds(path):
+    """What the chapter's header says, in the table cell under "runs in"."""
+    stated = HEADER_SECONDS.findall(nbformat.read(path, as_version=4).cells[0].source)
+    if len(stated) != 1:
+        sys.exit(f"{path.name}: the first cell must hold the seconds once, in a table cell as `| 40 s |`, and holds them {len(stated)} times")
+    return int(stated[0])
+
+
+def write_seconds(path, measured):
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = HEADER_SECONDS.sub(f"| {measured} s |", notebook.cells[0].source)
+    notebooks.write(path, notebooks.normal_form(path, notebook))
+
+
+def build_book():
+    with tempfile.TemporaryDirectory() as folder:
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "--path-output", folder, "-W", "-n", "--keep-going", "-q"]
+        built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if built.returncode or not (Path(folder) / "_build" / "html" / "index.html").exists():
+            sys.exit(f"the book does not build:\n{built.stdout}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Measure the speed of the book.")
+    parser.add_argument("--write", action="store_true", help="write the notebooks' seconds into their headers")
+    write = parser.parse_args().write
+    os.environ.pop("BOOK_SEED", None)
+    chapters = {path: stated_seconds(path) for path in sorted((ROOT / "book").glob("*.ipynb"))}
+    missed = []
+
+    def report(what, measured, bound, unit):
+        print(f"{what:58s}{measured:6.1f}{unit} (at most {bound}{unit})", flush=True)
+        if measured > bound:
+            missed.append(what)
+
+    report(f"{SEEDS} seeds trained together / one seed in a plain loop", seeds_ratio(), 7, "x")
+    for path, stated in chapters.items():
+        measured = run_notebook(path)
+        report(f"{path.relative_to(ROOT)} from scratch", measured, 60, " s")
+        whole = max(1, round(measured))
+        if write:
+            write_seconds(path, whole)
+        elif not 1 / 1.5 <= whole / stated <= 1.5:
+            print(f"  its header says {stated} s: try `python tests/bench.py --write`")
+    report("the book, built from the stored outputs", seconds(build_book), 30, " s")
+    if missed:
+        sys.exit(f"too slow: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()

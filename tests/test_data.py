@@ -1,0 +1,145 @@
+import collections
+import sys
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from sklearn.datasets import load_digits
+
+from helpers.data import digit_scenes, gaussian_classes, imagenet_a_results, real_labels
+
+
+def test_real_labels():
+    labels = real_labels()
+    # Counted from the file that the authors of the labels published.
+    assert collections.Counter(map(len, labels)) == {0: 3163, 1: 39394, 2: 5408, 3: 1319, 4: 411, 5: 161, 6: 88, 7: 41, 8: 13, 9: 2}
+    assert len(labels) == 50_000
+    sizes = np.array([len(row) for row in labels if row])
+    assert len(sizes) == 46_837 and (sizes > 1).sum() == 7443 and sizes.mean() == pytest.approx(1.2287934752)
+    assert 1 - sizes.mean() / 1000 == pytest.approx(0.9987712065)
+    assert {index for row in labels for index in row} == set(range(1000))
+    assert all(len(set(row)) == len(row) and all(type(index) is int for index in row) for row in labels)
+    assert labels[:5] == [[], [970, 795], [230, 231], [809], [516, 850]]  # in the order of the validation images
+
+
+def test_an_old_timm(monkeypatch, tmp_path):
+    """In front of the real package stands one without the file."""
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm" / "__init__.py").write_text("")
+    (tmp_path / "timm-0.6.13.dist-info").mkdir()
+    (tmp_path / "timm-0.6.13.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 0.6.13\n")
+    monkeypatch.delitem(sys.modules, "timm", raising=False)  # `find_spec` would answer from there
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FileNotFoundError) as error:
+        real_labels()
+    assert str(error.value) == "timm 0.6.13 does not contain the ReaL labels; timm 0.9.0 or newer does"
+
+
+def test_imagenet_a_results():
+    table = imagenet_a_results()
+    assert list(table.columns) == ["model", "img_size", "top1_imagenet", "top1_imagenet_a"] and len(table) == 1555
+    assert not table.isna().any().any() and not table.duplicated(["model", "img_size"]).any()
+    assert table["model"].nunique() == 1265 and table["img_size"].between(96, 1024).all() and table["img_size"].dtype == int
+    for column in ("top1_imagenet", "top1_imagenet_a"):
+        assert table[column].between(0, 100).all() and table[column].max() > 80  # per cent, and not a fraction
+    # ImageNet-A holds images that a model failed on.
+    assert (table["top1_imagenet_a"] < table["top1_imagenet"]).all()
+    assert table.iloc[0].tolist() == ["eva02_large_patch14_448.mim_m38m_ft_in22k_in1k", 448, 90.056, 88.627]
+
+
+def world(seeds):
+    return gaussian_classes(7, 300, 200, seeds)
+
+
+def test_shapes_and_types():
+    train_inputs, train_labels, test_inputs, test_labels = world([0, 1, 2])
+    for inputs, labels in [(train_inputs, train_labels), (test_inputs, test_labels)]:
+        assert inputs.ndim == 3 and inputs.shape[:2] == labels.shape and len(labels) == 3
+        assert inputs.dtype == torch.float64 and labels.dtype == torch.int64 and inputs.isfinite().all()
+    assert train_inputs.shape[2] == test_inputs.shape[2]
+
+
+def test_a_seed_decides_and_the_others_do_not():
+    three, one, again = world([5, 2, 9]), world([2]), world([2])
+    for of_three, of_one, of_again in zip(three, one, again):
+        assert torch.equal(of_three[1], of_one[0]) and torch.equal(of_one, of_again)
+        assert not torch.equal(of_three[0], of_three[1])
+    np.random.seed(0), torch.manual_seed(0)
+    assert all(torch.equal(a, b) for a, b in zip(world([2]), one))
+
+
+def test_no_seeds():
+    with pytest.raises(ValueError, match="^seeds must hold at least one seed"):
+        world([])
+
+
+def test_gaussian_classes():
+    inputs, labels, test_inputs, test_labels = gaussian_classes(7, 3000, 200, [0, 1], n_features=3)
+    assert inputs.shape == (2, 3000, 3) and test_inputs.shape == (2, 200, 3)
+    for number in range(2):
+        counts = np.bincount(labels[number], minlength=7)
+        assert len(counts) == 7 and scipy.stats.chisquare(counts).pvalue > 1e-4
+        centres = torch.stack([inputs[number][labels[number] == k].mean(0) for k in range(7)])
+        assert (inputs[number] - centres[labels[number]]).std().item() == pytest.approx(1, abs=0.03)
+        # The test inputs scatter around the same centres.
+        assert (test_inputs[number] - centres[test_labels[number]]).std().item() == pytest.approx(1, abs=0.12)
+
+
+def test_centres_are_standard_normal():
+    inputs, labels, _, _ = gaussian_classes(200, 20_000, 1, [0])
+    centres = torch.stack([inputs[0][labels[0] == k].mean(0) for k in range(200)])
+    assert centres.mean().item() == pytest.approx(0, abs=0.08) and centres.std().item() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["n_classes", "n_train", "n_test", "n_features"])
+@pytest.mark.parametrize("number", [0, -1])
+def test_bad_sizes(name, number):
+    with pytest.raises(ValueError, match=f"^{name} must be at least 1, got {number}"):
+        gaussian_classes(**{"n_classes": 3, "n_train": 5, "n_test": 5, "seeds": [0], name: number})
+    if name in ("n_train", "n_test"):
+        with pytest.raises(ValueError, match=f"^{name} must be at least 1, got {number}"):
+            digit_scenes(**{"n_train": 5, "n_test": 5, "seed": 0, name: number})
+
+
+def test_it_needs_no_network(monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    real_labels(), imagenet_a_results(), gaussian_classes(2, 2, 2, [0]), digit_scenes(2, 2, 0)
+
+
+def places(inputs):
+    """The four 8 x 8 places of each scene, as (N, 4, 64)."""
+    return inputs.reshape(-1, 2, 8, 2, 8).swapaxes(2, 3).reshape(-1, 4, 64)
+
+
+def test_the_labels_are_the_digits_in_the_scene():
+    known = {(image / 16).tobytes(): digit for image, digit in zip(*load_digits(return_X_y=True))}
+    for inputs, targets in zip(*[iter(digit_scenes(300, 200, seed=3))] * 2):
+        for scene, row in zip(places(inputs).numpy(), targets):
+            found = {known[place.tobytes()] for place in scene if place.any()}
+            assert found == set(row.nonzero()[:, 0].tolist())
+
+
+def test_train_and_test_use_different_digits():
+    train, _, test, _ = digit_scenes(2000, 2000, seed=4)
+    handwriting = [{place.tobytes() for place in places(inputs).flatten(0, 1).numpy() if place.any()} for inputs in (train, test)]
+    assert all(len(found) > 300 for found in handwriting) and handwriting[0].isdisjoint(handwriting[1])
+
+
+def test_frequencies():
+    _, targets, _, _ = digit_scenes(20000, 1, seed=5)
+    weights = 1 / np.arange(1, 11)
+    expected = 1 - (1 - 0.5 * weights / weights.sum()) ** 4
+    assert np.allclose(targets.mean(0), expected, atol=0.015)
+    assert abs((targets.sum(1) == 0).double().mean() - 0.5**4) < 0.01
+
+
+def test_shapes_and_seeds():
+    first, again, other = (digit_scenes(7, 5, seed) for seed in (0, 0, 1))
+    assert [tuple(part.shape) for part in first] == [(7, 256), (7, 10), (5, 256), (5, 10)]
+    assert all(part.dtype == torch.float64 for part in first)
+    assert first[0].min() == 0 and first[0].max() == 1
+    assert all(torch.equal(a, b) for a, b in zip(first, again)) and not torch.equal(first[0], other[0])

@@ -37,3 +37,14 @@ def site(source, build):
     built = build(source)
     assert built.returncode == 0, built.stdout
     return source / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """In models this small a second thread gains little, and on a busy machine it waits for long."""
+    import torch  # here, since the tests of the pages do without it
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -11,16 +11,9 @@ from helpers import backbone
 from helpers.backbone import classifier, prepare
 from helpers.labels import categories, class_names
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PHOTOGRAPHS = {name: getattr(data, name)() for name in ("chelsea", "coffee", "rocket", "astronaut")}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """For single images a second thread gains little, and on a busy machine it waits for long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

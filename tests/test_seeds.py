@@ -9,18 +9,11 @@ from torch.nn import functional as F
 
 from helpers.seeds import ACTIVATIONS, StackedLinear, book_seeds, stack, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SGD = partial(torch.optim.SGD, lr=0.1)
 MOMENTUM = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
 ADAM = partial(torch.optim.Adam, lr=0.01)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """In models this small a second thread only waits, on a busy machine for long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def network():

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from helpers.seeds import train
+from helpers.seeds import seeded, train
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -45,8 +45,7 @@ def bce_sum(logits, targets):
 
 def one_seed(inputs, targets):
     """The loop that the chapter shows, and that a reader would write."""
-    torch.manual_seed(0)
-    model = network().double()
+    model = seeded(network, 0)
     step = torch.optim.SGD(model.parameters(), lr=0.1)
     for batch in torch.randint(len(inputs), (STEPS, BATCH), generator=torch.Generator().manual_seed(0)):
         step.zero_grad()

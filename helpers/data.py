@@ -36,6 +36,15 @@ def imagenet_a_results():
     return pd.read_csv(files("helpers").joinpath("data/timm_imagenet_a.csv"))
 
 
+def shape_bias_counts():
+    """How 16 published networks and 10 people named the 1,200 cue-conflict images whose shape and texture differ.
+
+    A data frame with columns observer, trained_on (empty for people), and the counts shape, texture and other. Counted in the raw
+    trials of Geirhos et al. 2019 (arXiv:1811.12231). Source: `helpers/data/SOURCES.md`.
+    """
+    return pd.read_csv(files("helpers").joinpath("data/shape_bias.csv"), keep_default_na=False)
+
+
 def gaussian_classes(n_classes, n_train, n_test, seeds, *, n_features=20):
     """One made-up world per seed: each class has a random centre, and its inputs scatter around it.
 

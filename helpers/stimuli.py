@@ -118,7 +118,7 @@ def measure(paths):
         try:
             with Image.open(path) as image:
                 return prepare(np.asarray(image.convert("RGB"))).float()
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all of them from damaged files
             raise ValueError(f"{path} cannot be read as an image: {error}") from None
 
     found = [parse(name) for name in paths]
@@ -203,6 +203,8 @@ def _downloaded(names):
     from tqdm.contrib.concurrent import thread_map
 
     store = pooch.create(pooch.os_cache("multilabel-book") / "cue-conflict", URL, registry=checksums())
+    for name in names:
+        (store.abspath / name).parent.mkdir(parents=True, exist_ok=True)  # pooch's threads would collide in making it
     pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
     try:
         paths = thread_map(store.fetch, names, max_workers=8, unit="image")

@@ -1,3 +1,4 @@
+import copy
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 from skimage import data
 
 from helpers import backbone
-from helpers.backbone import classifier, prepare
+from helpers.backbone import classifier, features, prepare
 from helpers.labels import categories, class_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,6 +46,43 @@ def test_a_cat(seen):
 def test_a_rocket(seen):
     flying = [class_names().index(name) for name in ("missile", "projectile", "space shuttle")]
     assert seen["rocket"].argmax() in flying and seen["rocket"][flying].sum() > 0.5
+
+
+def test_features(model):
+    images = torch.cat([prepare(photograph) for photograph in PHOTOGRAPHS.values()])
+    before = images.clone()
+    found = features(model, images)
+    channels = {"stem": 32, **{f"stage {number}": count for number, count in enumerate([16, 24, 40, 80, 112, 192, 320], 1)}, "head": 1280}
+    assert {depth: tuple(values.shape) for depth, values in found.items()} == {depth: (4, count) for depth, count in channels.items()}
+    assert list(found) == list(channels) and torch.equal(images, before)
+    assert all(values.dtype == torch.float64 and values.isfinite().all() for values in found.values())
+    assert torch.equal(model.classifier(found["head"]), model(images))
+
+
+def test_features_are_those_of_timm(model):
+    """The five depths of which timm itself can give the feature maps, averaged."""
+    images = prepare(PHOTOGRAPHS["chelsea"])
+    theirs = timm.create_model("tf_efficientnet_lite0", features_only=True).double().eval()
+    theirs.load_state_dict(model.state_dict(), strict=False)
+    ours = features(model, images)
+    for depth, values in zip(["stage 1", "stage 2", "stage 3", "stage 5", "stage 7"], theirs(images), strict=True):
+        assert torch.allclose(ours[depth], values.mean((2, 3)), rtol=0, atol=1e-9), depth
+
+
+def test_features_of_one_image_and_in_float32(model):
+    images = torch.cat([prepare(PHOTOGRAPHS[name]) for name in ("coffee", "rocket")])
+    both, single = features(model, images), copy.deepcopy(model).float()
+    for depth, values in features(model, images[1:]).items():
+        assert torch.allclose(values, both[depth][1:], rtol=0, atol=1e-9), depth
+    for depth, values in features(single, images.float()).items():
+        assert values.dtype == torch.float32 and torch.allclose(values.double(), both[depth], rtol=0, atol=1e-3), depth
+
+
+@pytest.mark.parametrize("shape", [(3, 224, 224), (0, 3, 224, 224), (2, 1, 224, 224), (2, 3, 256, 256), (1, 224, 224, 3), (2, 3, 224), (1, 1, 3, 224, 224), ()], ids=str)
+def test_bad_batches(model, shape):
+    with pytest.raises(ValueError) as error:
+        features(model, torch.zeros(shape))
+    assert str(error.value) == f"images must have shape (N, 3, 224, 224) with N at least 1, got {shape}"
 
 
 def test_prepare_is_the_recipe_that_timm_has_for_this_model(model):

@@ -107,7 +107,6 @@ def test_what_the_members_are_called():
     ]
     for name, word in [("bear", "bear"), ("bottle", "bottle|jug|pop"), ("cat", "cat"), ("chair", "chair|throne"), ("clock", "clock"), ("keyboard", "keyboard")]:
         assert all(re.search(word, lemma) for lemma in named[name]), name
-    assert not any(re.search(r"\b(wolf|fox|dingo|hyena)\b", lemma) for lemma in named["dog"])
     # ImageNet's domestic dogs stand at 151 to 268, its birds at 7 to 24, 80 to 100 and 127 to 146.
     assert set(categories()["dog"]) < set(range(151, 269)) and set(categories()["bird"]) < {*range(7, 25), *range(80, 101), *range(127, 147)}
 

@@ -14,6 +14,8 @@ import pandas as pd
 import torch
 from sklearn.datasets import load_digits
 
+from helpers.labels import categories
+
 
 def real_labels():
     """The ReaL labels of ImageNet's 50,000 validation images: a list of lists of class indices (0..999), some empty.
@@ -64,6 +66,32 @@ def gaussian_classes(n_classes, n_train, n_test, seeds, *, n_features=20):
         raise ValueError("seeds must hold at least one seed, got none")
     x, y = torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(labels))
     return x[:, :n_train], y[:, :n_train], x[:, n_train:], y[:, n_train:]
+
+
+def coarse_world(n_fine, n_coarse, n_test, seeds):
+    """One made-up world per seed, in which 207 classes form the 16 categories of ImageNet, with their real sizes.
+
+    Each class has a centre near its category's centre, in 20 dimensions. Returns four pairs (inputs, classes): for training, n_fine
+    points of equally frequent classes and n_coarse of equally frequent *categories* (of these a learner should know the category only);
+    for testing, n_test of either kind. Inputs are float64 (S, N, 20); classes int64 (S, N), 0 to 206, in the order of the categories.
+    Raises ValueError for a number below 1, or no seeds.
+    """
+    _at_least_one(n_fine=n_fine, n_coarse=n_coarse, n_test=n_test)
+    sizes = np.array([len(members) for members in categories().values()])
+    category_of = np.repeat(np.arange(16), sizes)
+    equal_classes, equal_categories = np.full(207, 1 / 207), 1 / (16 * sizes[category_of])
+    worlds = []
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        centres = random.standard_normal((16, 20))[category_of] + 0.7 * random.standard_normal((207, 20))
+        world = []
+        for count, frequency in ((n_fine, equal_classes), (n_coarse, equal_categories), (n_test, equal_classes), (n_test, equal_categories)):
+            drawn = random.choice(207, count, p=frequency)
+            world.append((centres[drawn] + 0.7 * random.standard_normal((count, 20)), drawn))
+        worlds.append(world)
+    if not worlds:
+        raise ValueError("seeds must hold at least one seed, got none")
+    return tuple(tuple(torch.from_numpy(np.stack(column)) for column in zip(*part)) for part in zip(*worlds))
 
 
 def digit_scenes(n_train, n_test, seed):

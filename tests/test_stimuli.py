@@ -1,5 +1,6 @@
 import copy
 import hashlib
+import itertools
 import os
 import struct
 import subprocess
@@ -233,7 +234,7 @@ def server(published, monkeypatch, tmp_path):
 
         def do_GET(self):
             server.requested.append(self.path[1:])
-            if len(server.requested) > server.stops_after:
+            if next(server.number) > server.stops_after:
                 return self.send_error(503)
             if self.path[1:] == server.cuts:
                 self.send_response(200), self.send_header("Content-Length", "1000"), self.end_headers()
@@ -244,7 +245,7 @@ def server(published, monkeypatch, tmp_path):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requested, server.stops_after, server.cuts = [], len(NAMES) * 10, None
+    server.requested, server.number, server.stops_after, server.cuts = [], itertools.count(1), 100, None
     threading.Thread(target=server.serve_forever, args=(0.01,)).start()
     monkeypatch.setattr(stimuli, "URL", f"http://127.0.0.1:{server.server_port}/")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -1,6 +1,7 @@
 import copy
 import hashlib
 import itertools
+import logging
 import os
 import struct
 import subprocess
@@ -259,13 +260,12 @@ def kept(server):
     return {path.relative_to(server.cache).as_posix() for path in server.cache.rglob("*") if path.is_file()}
 
 
-def test_a_download(server, published, capsys, caplog):
-    caplog.set_level("INFO", logger=pooch.get_logger().name)
+def test_a_download(server, published, capsys):
     assert images() == {name: server.cache / name for name in NAMES} and list(images()) == NAMES
     assert sorted(server.requested) == sorted(NAMES) and kept(server) == set(NAMES)  # each once, though asked twice
     assert all((server.cache / name).read_bytes() == (published / name).read_bytes() for name in NAMES)
     printed = capsys.readouterr()
-    assert "4/4" in printed.err and printed.out == "" and not caplog.records  # a progress bar, and no line for each file
+    assert "4/4" in printed.err and printed.out == "" and not pooch.get_logger().isEnabledFor(logging.INFO)  # a progress bar, and no line for each file
 
 
 def test_a_download_of_some(server):
@@ -599,14 +599,30 @@ def test_a_measurement_that_differs(published, ready, shipped_is, capsys, change
     assert float(printed.split()[-1]) > 1e-4
 
 
-def test_a_decision_that_differs_by_less_than_the_tolerance(capsys):
-    """Two categories within 1e-5 of each other: the probabilities are close enough, the decision is another."""
+@pytest.mark.parametrize("airliner, bicycles", [([1 / 3], [1 / 2, 1 / 6]), ([1 / 2], [1 / 4, 1 / 4]), ([5 / 12], [5 / 12, 1 / 6])], ids=["mean", "sum", "max"])
+def test_a_decision_that_differs_by_less_than_the_tolerance(capsys, airliner, bicycles):
+    """Airplane and bicycle are within 1e-5 of each other under one rule: the probabilities are close enough, that decision is another."""
     again, shipped = made(), made()
     for measurements, difference in [(again, 1e-5), (shipped, -1e-5)]:
         measurements.probabilities[1] = 0
-        measurements.probabilities[1, [404, 499]] = torch.tensor([0.5 + difference, 0.5 - difference], dtype=torch.float64)  # an airliner, a cleaver
+        measurements.probabilities[1, [404, 444, 671]] = torch.tensor([*airliner, *bicycles], dtype=torch.float64)
+        measurements.probabilities[1, [404, 444]] += difference * torch.tensor([1, -1])
     assert stimuli._same(again, again) and not stimuli._same(again, shipped)
     assert "3 of 4 images get the same decisions, probabilities differ by at most 2e-05" in capsys.readouterr().out
+
+
+def test_what_is_counted_is_the_mean(published, monkeypatch, capsys):
+    """The mean names the airplane, sum and maximum the bicycle."""
+    measured = made()
+    measured.probabilities[:] = 0
+    measured.probabilities[:, [404, 444, 671]] = torch.tensor([0.4, 0.5, 0.1], dtype=torch.float64)
+    monkeypatch.setattr(stimuli, "measure", lambda paths: measured)
+    monkeypatch.setattr(stimuli, "load", lambda: measured)
+    main(["measure", "--images", str(published)])
+    assert capsys.readouterr().out.splitlines() == [
+        "4 images; the category with the highest mean is the shape's for 1 of them",
+        "compared with what ships: 4 of 4 images get the same decisions, probabilities differ by at most 0",
+    ]
 
 
 def test_measure_the_downloaded_images(server, ready, shipped_is, capsys):

@@ -47,6 +47,16 @@ def shape_bias_counts():
     return pd.read_csv(files("helpers").joinpath("data/shape_bias.csv"), keep_default_na=False)
 
 
+def yeast():
+    """2,417 genes of yeast and their functions: (inputs, targets), float64 of shapes (2417, 103) and (2417, 14).
+
+    Inputs: what micro-array experiments and the phylogenetic profile say of each gene, in no unit. Targets: multi-hot, 4.24 of the 14
+    groups of functions per gene (Elisseeff & Weston 2001, "A kernel method for multi-labelled classification"). Source: `helpers/data/SOURCES.md`.
+    """
+    table = np.loadtxt(files("helpers").joinpath("data/yeast.csv.gz"), delimiter=",", skiprows=1)
+    return torch.from_numpy(table[:, :103].copy()), torch.from_numpy(table[:, 103:].copy())
+
+
 def gaussian_classes(n_classes, n_train, n_test, seeds, *, n_features=20):
     """One made-up world per seed: each class has a random centre, and its inputs scatter around it.
 

@@ -5,6 +5,7 @@ With --write, the seconds that the notebooks took are written into their headers
 """
 
 import argparse
+import math
 import multiprocessing
 import os
 import re
@@ -19,9 +20,12 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import torch
+from sklearn.metrics import precision_recall_curve
+from test_decide import by_scikit_learn
 from torch import nn
 from torch.nn import functional as F
 
+from helpers.decide import best_cuts
 from helpers.labels import RULES, categories, category_probabilities
 from helpers.seeds import seeded, train
 
@@ -30,7 +34,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import notebooks  # noqa: E402
 
 SEEDS, CLASSES, STEPS, BATCH, REPEATS = 20, 100, 200, 64, 7
-ROWS, LOOPED = 50_000, 5_000
+ROWS, LOOPED, CUT = 50_000, 5_000, 40
 HEADER_SECONDS = re.compile(r"\| (\d+) s \|")
 
 
@@ -106,6 +110,42 @@ def remapping_peak():
     return (peak() - before) / (with_scores - before)
 
 
+def validation():
+    """Scores and targets (ROWS, 1000) in float32, made in place; labels of 0.1 % to 50 % positives, and every second one's scores have ties."""
+    random = torch.Generator().manual_seed(0)
+    targets = torch.rand(ROWS, 1000, generator=random).lt_(torch.logspace(-3, math.log10(0.5), 1000))
+    made = torch.randn(ROWS, 1000, generator=random).add_(targets)
+    made[:, ::2].mul_(1000).round_().div_(1000)
+    return made, targets
+
+
+def cutting_ratio():
+    made, targets = validation()
+    some = [(targets[:, k].numpy(), made[:, k].numpy()) for k in range(0, 1000, 1000 // CUT)]
+
+    def loop():
+        for true, column in some:
+            precision_recall_curve(true, column)
+
+    cuts, f = (found[::1000 // CUT].tolist() for found in best_cuts(made, targets))
+    assert list(zip(cuts, f)) == [by_scikit_learn(column, true, 1) for true, column in some]
+    pairs = [(seconds(loop), seconds(partial(best_cuts, made, targets))) for _ in range(REPEATS)]
+    alone, together = map(min, zip(*pairs))
+    return alone * 1000 / CUT / together
+
+
+def cutting_peak():
+    """The peak of the memory with scores, targets and the search for cuts, as a multiple of what the scores take."""
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    best_cuts(torch.rand(ROWS, 1), torch.ones(ROWS, 1))  # what is allocated once and for all
+    before = peak()
+    made, targets = validation()
+    best_cuts(made, targets)
+    return (peak() - before) / made.nbytes
+
+
 def in_a_new_process(function):
     """One that the server of processes forks: others begin with the peak of this one."""
     with multiprocessing.get_context("forkserver").Pool(1) as pool:
@@ -162,6 +202,9 @@ def main():
     what = f"the plain loop (timed on {LOOPED:,} rows) / category_probabilities, {ROWS:,} x 1000 scores"
     report(what, remapping_ratio(), 50, "x", "at least")
     report(f"peak memory of category_probabilities, {ROWS:,} x 1000 scores / the scores", in_a_new_process(remapping_peak), 1.2, "x")
+    what = f"precision_recall_curve for each label (timed on {CUT} labels) / best_cuts, {ROWS:,} x 1000"
+    report(what, cutting_ratio(), 5, "x", "at least")
+    report(f"peak memory of best_cuts, {ROWS:,} x 1000, scores and targets included / the scores", in_a_new_process(cutting_peak), 4, "x")
     for path, stated in chapters.items():
         measured = run_notebook(path)
         report(f"{path.relative_to(ROOT)} from scratch", measured, 60, " s")

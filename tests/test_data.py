@@ -1,5 +1,7 @@
 import collections
+import hashlib
 import sys
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import scipy.stats
 import torch
 from sklearn.datasets import load_digits
 
-from helpers.data import digit_scenes, gaussian_classes, imagenet_a_results, real_labels, shape_bias_counts
+from helpers.data import digit_scenes, gaussian_classes, imagenet_a_results, real_labels, shape_bias_counts, yeast
 
 
 def test_real_labels():
@@ -75,6 +77,26 @@ def test_published_shape_biases():
     assert np.mean(people) == pytest.approx(0.96, abs=0.005)
 
 
+def test_yeast():
+    inputs, targets = yeast()
+    assert inputs.shape == (2417, 103) and targets.shape == (2417, 14) and inputs.dtype == targets.dtype == torch.float64
+    assert inputs.isfinite().all() and set(targets.unique().tolist()) == {0, 1}
+    # Published of this data set: 4.237 labels per gene, 198 different label sets.
+    assert targets.sum(1).mean().item() == pytest.approx(4.237, abs=5e-4) and len(targets.unique(dim=0)) == 198
+    assert inputs[0, :3].tolist() == [0.004168, -0.170975, -0.156748] and targets[0].nonzero().flatten().tolist() == [6, 7, 11, 12]
+
+
+def test_how_often_each_function_of_yeast_occurs():
+    _, targets = yeast()
+    assert targets.sum(0).tolist() == [762, 1038, 983, 862, 722, 597, 428, 480, 178, 253, 289, 1816, 1799, 34]
+    assert targets.mean(0).numpy().round(3)[[13, 11]].tolist() == [0.014, 0.751]
+
+
+def test_yeast_is_the_published_file():
+    digest = hashlib.sha256(files("helpers").joinpath("data/yeast.csv.gz").read_bytes()).hexdigest()
+    assert digest == "2969cb4bab877a27adcbe17871fa0b378a1e54b98816cd6106b542ee450a1c09"
+
+
 def world(seeds):
     return gaussian_classes(7, 300, 200, seeds)
 
@@ -134,7 +156,7 @@ def test_it_needs_no_network(monkeypatch):
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
-    real_labels(), imagenet_a_results(), shape_bias_counts(), gaussian_classes(2, 2, 2, [0]), digit_scenes(2, 2, 0)
+    real_labels(), imagenet_a_results(), shape_bias_counts(), yeast(), gaussian_classes(2, 2, 2, [0]), digit_scenes(2, 2, 0)
 
 
 def places(inputs):

@@ -54,6 +54,20 @@ def paired(a, b):
     return over_seeds(a - b)
 
 
+def over_splits(values, *, test_to_train):
+    """Interval for the mean of `values`, shape (S,), one per random split of the same data: wider than `over_seeds`, because splits overlap.
+
+    test_to_train: how many test samples there are for each training sample, as in 0.25 for 20 % and 80 %. The variance
+    of the mean is taken as (1/S + test_to_train) times that of the values (Nadeau & Bengio 2003, doi:10.1023/A:1024068626366).
+    Raises ValueError as `over_seeds`, and for a ratio that is not positive.
+    """
+    if not test_to_train > 0:
+        raise ValueError(f"test_to_train must be positive, got {test_to_train}")
+    naive = over_seeds(values)
+    wider = (1 + len(values) * test_to_train) ** 0.5
+    return Interval(naive.mean, naive.mean - wider * (naive.mean - naive.low), naive.mean + wider * (naive.high - naive.mean))
+
+
 def bootstrap(values, statistic=np.mean, *, seed):
     """Percentile bootstrap interval (Efron 1979, doi:10.1214/aos/1176344552) for `statistic` of `values`, shape (N,).
 

@@ -76,8 +76,11 @@ def images(names=None):
     names = list(checksums() if names is None else names)
     if unknown := [name for name in names if name not in checksums()]:
         raise ValueError(f"{_some(unknown)}: not among the 1,280 cue-conflict images")
-    folder = os.environ.get("CUE_CONFLICT_DIR")
-    return _verified(Path(folder), names) if folder else _downloaded(names)
+    if not (folder := os.environ.get("CUE_CONFLICT_DIR")):
+        return _downloaded(names)
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"CUE_CONFLICT_DIR names no folder: {folder}")
+    return _verified(Path(folder), names)
 
 
 def images_in(folder):
@@ -124,7 +127,7 @@ def measure(paths):
     found = [parse(name) for name in paths]
     model = classifier().float().to(memory_format=torch.channels_last)
     pooled = []
-    with torch.inference_mode(), tqdm(total=len(paths), unit="image") as progress:
+    with tqdm(total=len(paths), unit="image") as progress:
         for batch in torch.arange(len(paths)).split(32):
             batch = [list(paths.values())[index] for index in batch]
             pooled.append(features(model, torch.cat([read(path) for path in batch]).to(memory_format=torch.channels_last)))
@@ -134,14 +137,14 @@ def measure(paths):
     textures = [texture for _, texture in found]
     return Measurements(
         list(paths), category_index([shape for shape, _ in found]), None if None in textures else category_index(textures),
-        logits.double().softmax(-1).clone(), {depth: values.double().clone() for depth, values in pooled.items()},
+        logits.double().softmax(-1), {depth: values.double() for depth, values in pooled.items()},
     )
 
 
 def save(measurements, path):
     """Write `Measurements` into a compressed file that `load` reads. Until it is whole it has another name.
 
-    Probabilities are stored as their square roots in 16 bits (off by at most 2e-5), each feature in 8 bits between its smallest and
+    Probabilities are stored as their square roots in 16 bits (the shipped ones are off by 1e-5), each feature in 8 bits between its smallest and
     largest value.
     """
     arrays = {

@@ -9,7 +9,8 @@ import scipy.stats
 import torch
 from sklearn.datasets import load_digits
 
-from helpers.data import digit_scenes, gaussian_classes, imagenet_a_results, real_labels, shape_bias_counts, yeast
+from helpers.data import coarse_world, digit_scenes, gaussian_classes, imagenet_a_results, real_labels, shape_bias_counts, yeast
+from helpers.labels import categories
 
 
 def test_real_labels():
@@ -192,3 +193,34 @@ def test_shapes_and_seeds():
     assert all(part.dtype == torch.float64 for part in first)
     assert first[0].min() == 0 and first[0].max() == 1
     assert all(torch.equal(a, b) for a, b in zip(first, again)) and not torch.equal(first[0], other[0])
+
+
+def test_coarse_world():
+    seeds = [3, 4]
+    (x_fine, y_fine), (x_coarse, y_coarse), (x_test, y_test), (x_even, y_even) = coarse_world(400, 4000, 5000, seeds)
+    assert [part.shape for part in (x_fine, x_coarse, x_test, x_even)] == [(2, 400, 20), (2, 4000, 20), (2, 5000, 20), (2, 5000, 20)]
+    assert x_fine.dtype == torch.float64 and y_fine.dtype == torch.int64 and y_fine.shape == (2, 400)
+    sizes = torch.tensor([len(members) for members in categories().values()])
+    category = torch.arange(16).repeat_interleave(sizes)
+    for even, natural in ((y_even, y_test), (y_coarse, y_fine)):
+        assert 0 <= even.min() and even.max() <= 206
+        shares = torch.bincount(category[even].flatten(), minlength=16) / even.numel()
+        assert (shares - 1 / 16).abs().max() < 0.02  # equal categories
+        dogs = (category[natural] == 10).double().mean()
+        assert abs(dogs - 109 / 207) < 0.06  # equal classes
+    # A class has one centre, in all parts of a world, and another one in another world.
+    def centre(x, y, world):
+        return x[world][y[world] == 0].mean(0)
+    assert (centre(x_even, y_even, 0) - centre(x_coarse, y_coarse, 0)).abs().max() < 0.4 < (centre(x_even, y_even, 0) - centre(x_even, y_even, 1)).abs().max()
+    # Scatter of 0.7 about it; and a seed's world does not depend on the other seeds.
+    assert abs(x_even[0][y_even[0] == 0].std(0).mean() - 0.7) < 0.05
+    assert torch.equal(coarse_world(400, 4000, 5000, [4])[0][0][0], x_fine[1])
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ((0, 1, 1, [0]), "n_fine must be at least 1, got 0"), ((1, 0, 1, [0]), "n_coarse must be at least 1, got 0"),
+    ((1, 1, 0, [0]), "n_test must be at least 1, got 0"), ((1, 1, 1, []), "seeds must hold at least one seed, got none"),
+])
+def test_coarse_world_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        coarse_world(*arguments)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from helpers.stats import Interval, bootstrap, over_seeds, paired
+from helpers.stats import Interval, bootstrap, over_seeds, over_splits, paired
 
 samples = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
 
@@ -123,3 +123,30 @@ def test_within():
     assert interval.within(-1.1, 1.1)
     # All of the interval, not its mean, and not an end upon an end.
     assert not interval.within(-1, 2) and not interval.within(-2, 1) and not interval.within(-0.5, 0.5) and not interval.within(2, 3)
+
+
+def test_over_splits_widens_by_the_overlap():
+    values = np.random.default_rng(0).normal(3, 1, 10)
+    naive, wider = over_seeds(values), over_splits(values, test_to_train=0.25)
+    assert wider.mean == naive.mean
+    assert (wider.high - wider.low) / (naive.high - naive.low) == pytest.approx((1 + 10 * 0.25) ** 0.5)
+    assert wider.high - wider.mean == pytest.approx(wider.mean - wider.low)
+
+
+def test_over_splits_covers_where_the_naive_interval_does_not():
+    """Accuracy of a fixed rule on random test parts of one small data set, against its accuracy on all data to come."""
+    random = np.random.default_rng(1)
+    covered = []
+    for _ in range(300):
+        right = random.random(100) < 0.7
+        values = [right[random.permutation(100)[:33]].mean() for _ in range(10)]
+        intervals = over_seeds(values), over_splits(values, test_to_train=0.5)
+        covered.append([interval.low < 0.7 < interval.high for interval in intervals])
+    naive, corrected = np.mean(covered, axis=0)
+    assert naive < 0.8 < 0.9 < corrected
+
+
+@pytest.mark.parametrize("ratio", [0, -0.2, float("nan")])
+def test_over_splits_wants_a_ratio(ratio):
+    with pytest.raises(ValueError, match=rf"^test_to_train must be positive, got {ratio}$"):
+        over_splits([1.0, 2.0], test_to_train=ratio)

@@ -685,3 +685,9 @@ def test_the_real_images_are_measured_again(shipped, tmp_path):
     for depth, values in shipped.features.items():  # a value close to the middle of two steps may be rounded to either
         step = (values.amax(0) - values.amin(0)) / 255
         assert ((again.features[depth][order] - values).abs() <= 1.01 * step + 1e-4).all(), depth
+
+
+def test_a_variable_that_names_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUE_CONFLICT_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"^CUE_CONFLICT_DIR names no folder: .*nowhere$"):
+        stimuli.images()

@@ -14,7 +14,7 @@ from sklearn.metrics import fbeta_score, precision_recall_curve
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from helpers.decide import advise, best_cuts, cut_of_weight, neg_per_pos, weight_of_f
+from helpers.decide import advise, best_cuts, cut_of_weight, neg_per_pos, tuned_f, weight_of_f
 
 BETAS = [0.5, 1, 2]
 
@@ -384,3 +384,30 @@ def test_bad_weights_and_betas(number):
 def test_bad_f(f):
     with pytest.raises(ValueError, match="^f must be larger than 0 and at most 1, got "):
         weight_of_f(f)
+
+
+def test_tuned_f_is_the_f_of_the_test_rows_with_the_cuts_of_the_tuning_rows():
+    generator = torch.Generator().manual_seed(0)
+    scores, targets = torch.rand(300, 4, generator=generator, dtype=torch.float64), torch.rand(300, 4, generator=generator) < 0.3
+    tune, test = torch.arange(300)[::3], torch.arange(300)[1::3]
+    for beta in (0.5, 1.0, 2.0):
+        cuts, _ = best_cuts(scores[tune], targets[tune], beta)
+        said = (scores[test] >= cuts).numpy()
+        expected = [fbeta_score(targets[test, k].numpy(), said[:, k], beta=beta, zero_division=0) for k in range(4)]
+        assert tuned_f(scores, targets, tune, test, beta).tolist() == pytest.approx(expected)
+    # Not symmetric, and not what the rows in neither list say.
+    assert not torch.equal(tuned_f(scores, targets, tune, test), tuned_f(scores, targets, test, tune))
+    scores[2::3] = 0.5
+    assert tuned_f(scores, targets, tune, test, 2.0).tolist() == pytest.approx(expected)
+
+
+def test_tuned_f_refuses_rows_that_it_was_tuned_on():
+    scores, targets = torch.rand(10, 2), torch.ones(10, 2)
+    with pytest.raises(ValueError, match=r"^cuts must not be scored on rows that they were tuned on, got 2 rows in both, such as 3$"):
+        tuned_f(scores, targets, torch.tensor([1, 3, 4]), torch.tensor([4, 5, 3]))
+    tuned_f(scores, targets, torch.tensor([1, 3, 4]), torch.tensor([5, 6]))
+
+
+def test_tuned_f_of_a_label_that_is_neither_true_nor_predicted():
+    scores, targets = torch.tensor([[0.9], [0.1], [0.2], [0.3]]), torch.tensor([[1], [0], [0], [0]])
+    assert tuned_f(scores, targets, torch.tensor([0, 1]), torch.tensor([2, 3])).tolist() == [0]

@@ -2,7 +2,7 @@
 
 A cut is tuned on validation data: on the data it was tuned on, its F looks better than it is.
 F-beta is (1 + beta^2) TP / (beta^2 positives + predicted): recall counts beta times as much as precision (van Rijsbergen 1974).
-See the chapter "Class balancing with pos_weight".
+See the chapter "Weights for rare labels".
 """
 
 import math

@@ -124,7 +124,7 @@ def measure(paths):
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all of them from damaged files
             raise ValueError(f"{path} cannot be read as an image: {error}") from None
 
-    found = [parse(name) for name in paths]
+    cues = _cues(paths)
     model = classifier().float().to(memory_format=torch.channels_last)
     pooled = []
     with tqdm(total=len(paths), unit="image") as progress:
@@ -134,11 +134,7 @@ def measure(paths):
             progress.update(len(batch))
         pooled = {depth: torch.cat([part[depth] for part in pooled]) for depth in pooled[0]}
         logits = model.classifier(pooled["head"])
-    textures = [texture for _, texture in found]
-    return Measurements(
-        list(paths), category_index([shape for shape, _ in found]), None if None in textures else category_index(textures),
-        logits.double().softmax(-1), {depth: values.double() for depth, values in pooled.items()},
-    )
+    return Measurements(list(paths), *cues, logits.double().softmax(-1), {depth: values.double() for depth, values in pooled.items()})
 
 
 def save(measurements, path):
@@ -174,17 +170,18 @@ def load(path=None):
     with np.load(path) as arrays:
         arrays = dict(arrays)
     names = arrays["names"].tolist()
-    found = [parse(name) for name in names]
-    textures = [texture for _, texture in found]
     probabilities = torch.from_numpy(arrays["root_probabilities"].astype(np.float64) / 65535) ** 2
     features = {}
     for depth in [name.removesuffix("/steps") for name in arrays if name.endswith("/steps")]:
         low, step, steps = (torch.from_numpy(arrays[f"{depth}/{part}"]).double() for part in ("low", "step", "steps"))
         features[depth] = low + step * steps.T
-    return Measurements(
-        names, category_index([shape for shape, _ in found]), None if None in textures else category_index(textures),
-        probabilities / probabilities.sum(-1, keepdim=True), features,
-    )
+    return Measurements(names, *_cues(names), probabilities / probabilities.sum(-1, keepdim=True), features)
+
+
+def _cues(names):
+    """The category indices of the shapes and of the textures in file names; None for the textures where there are none."""
+    shapes, textures = zip(*map(parse, names))
+    return category_index(shapes), None if None in textures else category_index(textures)
 
 
 def _verified(folder, names):

@@ -47,6 +47,15 @@ def shape_bias_counts():
     return pd.read_csv(files("helpers").joinpath("data/shape_bias.csv"), keep_default_na=False)
 
 
+def ppo_on_tanks():
+    """Stable-Baselines3's PPO on `helpers.actuators.Tanks`: (steps that were played, distances from the targets in cm, (8 seeds, 10 checkpoints)).
+
+    Measured by `make ppo`; settings: `helpers/data/SOURCES.md`.
+    """
+    table = json.loads(files("helpers").joinpath("data/ppo_tanks.json").read_text())
+    return table["steps"], np.array(table["distance_cm"])
+
+
 def yeast():
     """2,417 genes of yeast and their functions: (inputs, targets), float64 of shapes (2417, 103) and (2417, 14).
 

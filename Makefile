@@ -23,7 +23,7 @@ unexport BOOK_SEED
 # Without it every kernel of a recent Python warns about debugging.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help book test notebooks test-seeds test-colab bench colab lock clean
+.PHONY: help book test notebooks test-seeds test-colab bench ppo colab lock clean
 
 help:
 	@echo "make book                     build the book from the stored outputs"
@@ -32,6 +32,7 @@ help:
 	@echo "make test-seeds [SEEDS=LIST]  run the notebooks under other seeds"
 	@echo "make test-colab               run the notebooks as Colab meets them"
 	@echo "make bench                    measure the speed"
+	@echo "make ppo                      train Stable-Baselines3's PPO on the tanks again (half an hour)"
 	@echo "make colab REPO=OWNER/NAME    set the repository's address on GitHub"
 	@echo "make lock                     pin the requirements again (needs uv)"
 	@echo "make clean                    remove what these commands made"
@@ -60,6 +61,9 @@ test-colab:
 
 bench: .venv/all-installed
 	$(BIN)/python tests/bench.py
+
+ppo: .venv/all-installed
+	$(BIN)/python tools/ppo_tanks.py
 
 colab: .venv/all-installed
 	$(BIN)/python tools/notebooks.py colab "$(REPO)"

@@ -109,8 +109,10 @@ class ActuatorEnv(gymnasium.Env):
         self._states, self._left = None, 0
 
     def reset(self, *, seed=None, options=None):
+        chosen = _chosen_state(self.plant, options, (3,))
         super().reset(seed=seed)
-        self._states, self._left = _first_states(self.plant, self.np_random, 1, options), self.plant.steps
+        self._states = self.plant.begin(self.np_random, 1) if chosen is None else chosen[None]
+        self._left = self.plant.steps
         return self._states[0].copy(), {}
 
     def step(self, action):
@@ -141,8 +143,10 @@ class ActuatorVectorEnv(VectorEnv):
         self._states, self._left = None, 0
 
     def reset(self, *, seed=None, options=None):
+        chosen = _chosen_state(self.plant, options, (self.num_envs, 3))
         super().reset(seed=seed)
-        self._states, self._left = _first_states(self.plant, self.np_random, self.num_envs, options), self.plant.steps
+        self._states = self.plant.begin(self.np_random, self.num_envs) if chosen is None else chosen
+        self._left = self.plant.steps
         return self._states.copy(), {}
 
     def step(self, actions):
@@ -159,15 +163,18 @@ class ActuatorVectorEnv(VectorEnv):
         return self._states.copy(), rewards, nobody if goes_on else over, over if goes_on else nobody, info
 
 
-def _first_states(plant, random, count, options):
+def _chosen_state(plant, options, shape):
+    """The state that the options of `reset` name, or None."""
     if not options:
-        return plant.begin(random, count)
+        return None
+    if list(options) != ["state"]:
+        raise ValueError(f"options may hold a state and nothing else, got {list(options)}")
     states = np.array(options["state"], dtype=float)
-    if states.shape not in ((count, 3), (3,)[count - 1:]):
-        raise ValueError(f"state must have shape {(count, 3) if count > 1 else (3,)}, got {states.shape}")
+    if states.shape != shape:
+        raise ValueError(f"state must have shape {shape}, got {states.shape}")
     if not ((plant.low <= states) & (states <= plant.high)).all():  # false for NaN too
         raise ValueError(f"state must lie between {plant.low} and {plant.high}, got {states}")
-    return states.reshape(count, 3)
+    return states
 
 
 def _checked(actions, shape):
@@ -189,7 +196,7 @@ class Policy:
 
     log_prob(outputs, actions (..., A) of 0 and 1): log-probabilities (...).
     sample(outputs, uniforms (..., A), drawn from [0, 1)): actions (..., A).
-    Raises ValueError where the shapes do not fit, or an action is neither 0 nor 1.
+    Raises ValueError where the shapes do not fit, outputs are not finite, or an action is neither 0 nor 1.
     """
 
     def __init__(self, actuators):
@@ -197,6 +204,7 @@ class Policy:
 
     def log_table(self, outputs):
         """Log-probabilities (..., 2^A) of all combinations, in the order of `combinations`."""
+        self._check(outputs)
         return self.log_prob(outputs.unsqueeze(-2), combinations(self.actuators))
 
     def best(self, outputs):
@@ -208,24 +216,31 @@ class Policy:
         log_table = self.log_table(outputs)
         return -(log_table.exp() * log_table.clamp(min=-1e9)).sum(-1)  # where the probability is 0 the product is 0, not NaN
 
-    def _check(self, outputs, switches, name):
+    def _check(self, outputs, **switches):
         if outputs.ndim < 1 or outputs.shape[-1] != self.width:
             raise ValueError(f"outputs must have {self.width} numbers on the last axis, got shape {tuple(outputs.shape)}")
-        if switches.ndim < 1 or switches.shape[-1] != self.actuators:
-            raise ValueError(f"{name} must have {self.actuators} numbers on the last axis, got shape {tuple(switches.shape)}")
-        if name == "actions" and not ((switches == 0) | (switches == 1)).all():
-            raise ValueError(f"actions must be 0 (off) or 1 (on), got {switches[(switches != 0) & (switches != 1)][0]}")
+        if not outputs.isfinite().all():  # compared with NaN, every switch would be off, and nobody would notice
+            raise ValueError("outputs must be finite, got NaN or infinity among them")
+        for name, values in switches.items():
+            if values.ndim < 1 or values.shape[-1] != self.actuators:
+                raise ValueError(f"{name} must have {self.actuators} numbers on the last axis, got shape {tuple(values.shape)}")
+            if name == "actions" and not ((values == 0) | (values == 1)).all():
+                raise ValueError(f"actions must be 0 (off) or 1 (on), got {values[(values != 0) & (values != 1)][0]}")
 
 
 class Factorised(Policy):
     """Each switch for itself: a product of Bernoullis, with one logit for each switch."""
 
     def log_prob(self, outputs, actions):
-        self._check(outputs, actions, "actions")
+        self._check(outputs, actions=actions)
         return (actions * outputs - F.softplus(outputs)).sum(-1)  # minus the BCE, also where the shapes broadcast
 
+    def best(self, outputs):
+        self._check(outputs)
+        return (outputs > 0).double()
+
     def sample(self, outputs, uniforms):
-        self._check(outputs, uniforms, "uniforms")
+        self._check(outputs, uniforms=uniforms)
         return (uniforms < outputs.sigmoid()).double()
 
 
@@ -237,15 +252,18 @@ class Joint(Policy):
         self.width = 2**actuators
 
     def log_table(self, outputs):
+        self._check(outputs)
         return outputs.log_softmax(-1)
 
     def log_prob(self, outputs, actions):
-        self._check(outputs, actions, "actions")
+        self._check(outputs, actions=actions)
         index = (actions.long() << torch.arange(self.actuators)).sum(-1, keepdim=True)
-        return self.log_table(outputs).gather(-1, index)[..., 0]
+        log_table = self.log_table(outputs)
+        rows = torch.broadcast_shapes(log_table.shape[:-1], index.shape[:-1])  # gather itself does not broadcast
+        return log_table.expand(*rows, -1).gather(-1, index.expand(*rows, 1))[..., 0]
 
     def sample(self, outputs, uniforms):
-        self._check(outputs, uniforms, "uniforms")
+        self._check(outputs, uniforms=uniforms)
         cumulated = self.log_table(outputs).exp().cumsum(-1)
         index = (cumulated <= uniforms[..., :1] * cumulated[..., -1:]).sum(-1)  # never a combination of probability 0
         return combinations(self.actuators)[index]
@@ -269,11 +287,12 @@ class Autoregressive(Policy):
         return outputs[..., :self.actuators], couplings
 
     def log_table(self, outputs):
+        self._check(outputs)
         return self._rows(outputs, combinations(self.actuators))
 
     def log_prob(self, outputs, actions):
-        self._check(outputs, actions, "actions")
-        return self._rows(outputs, actions.unsqueeze(-2))[..., 0]
+        self._check(outputs, actions=actions)
+        return self._rows(outputs, actions.unsqueeze(-2).to(outputs.dtype))[..., 0]
 
     def _rows(self, outputs, actions):
         """Log-probabilities (..., R) of R actions (..., R, A) for each row of outputs: one matrix product for all of them."""
@@ -282,7 +301,7 @@ class Autoregressive(Policy):
         return (actions * logits - F.softplus(logits)).sum(-1)
 
     def sample(self, outputs, uniforms):
-        self._check(outputs, uniforms, "uniforms")
+        self._check(outputs, uniforms=uniforms)
         biases, couplings = self._parts(outputs)
         actions = torch.zeros_like(uniforms)
         for j in range(self.actuators):
@@ -298,6 +317,7 @@ class Masked(Joint):
     """
 
     def __init__(self, policy, allowed):
+        allowed = torch.as_tensor(allowed)
         if allowed.dtype != torch.bool or allowed.shape != (2**policy.actuators,) or not allowed.any():
             raise ValueError(f"allowed must be {2**policy.actuators} bools, at least one of them true, got {allowed}")
         self.policy, self.allowed, self.actuators, self.width = policy, allowed, policy.actuators, policy.width
@@ -334,12 +354,14 @@ def train(plant, policy, make_model, *, seeds, updates, episodes, optimizer, ent
 
     make_model, optimizer, seeds: see `helpers.seeds.train`. The model has three inputs and `policy.width` outputs.
     episodes: how many are played before each update. SIBLINGS of them begin in the same state, and an action counts by how much more was
-        earned from it on than, on average, in its siblings (as in Kool, van Hoof & Welling 2019, openreview.net/forum?id=r1lgTGL5DE).
+        earned from it on than in the mean of all SIBLINGS (close to Kool, van Hoof & Welling 2019, openreview.net/forum?id=r1lgTGL5DE).
     entropy: how much an update cares for the entropy of the policy, in units of reward per nat and step.
     returns: the mean sum of rewards over an episode, as the policy acted before each update.
 
-    Raises ValueError where `episodes` is not a multiple of SIBLINGS, or the model does not fit the policy.
+    Raises ValueError where `episodes` is not a multiple of SIBLINGS, `updates` is below 1, or the model does not fit the policy.
     """
+    if updates < 1:
+        raise ValueError(f"updates must be at least 1, got {updates}")
     if episodes < 1 or episodes % SIBLINGS:
         raise ValueError(f"episodes must be a multiple of {SIBLINGS}, got {episodes}")
     model = stack(make_model, seeds)

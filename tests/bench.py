@@ -17,6 +17,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import gymnasium
 import nbformat
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from test_decide import by_scikit_learn
 from torch import nn
 from torch.nn import functional as F
 
+from helpers import actuators
 from helpers.decide import best_cuts
 from helpers.labels import RULES, categories, category_probabilities
 from helpers.seeds import seeded, train
@@ -35,6 +37,7 @@ import notebooks  # noqa: E402
 
 SEEDS, CLASSES, STEPS, BATCH, REPEATS = 20, 100, 200, 64, 7
 ROWS, LOOPED, CUT = 50_000, 5_000, 40
+PLANTS, FEW_PLANTS, POLICY_SEEDS = 4096, 64, 16
 HEADER_SECONDS = re.compile(r"\| (\d+) s \|")
 
 
@@ -146,6 +149,35 @@ def cutting_peak():
     return (peak() - before) / made.nbytes
 
 
+def plants_ratio():
+    """Steps a second of many tanks at once, as a multiple of those in gymnasium's own vector environment, which steps them in turn."""
+    def run(environments):
+        environments.reset(seed=0)
+        valves = environments.action_space.sample()
+        for _ in range(actuators.Tanks.steps):
+            environments.step(valves)
+
+    ours = actuators.ActuatorVectorEnv(actuators.Tanks(), PLANTS)
+    theirs = gymnasium.vector.SyncVectorEnv([lambda: actuators.ActuatorEnv(actuators.Tanks())] * FEW_PLANTS)
+    pairs = [(seconds(partial(run, theirs)), seconds(partial(run, ours))) for _ in range(REPEATS)]
+    in_turn, at_once = map(min, zip(*pairs))
+    return (in_turn / FEW_PLANTS) / (at_once / PLANTS)
+
+
+def policies_ratio():
+    """Policy gradient on the tanks: seeds together, as a multiple of one."""
+    def learn(seeds):
+        actuators.train(actuators.Tanks(), actuators.Factorised(6), policy_network, seeds=seeds, updates=5, episodes=64, optimizer=torch.optim.Adam)
+
+    pairs = [(seconds(partial(learn, [0])), seconds(partial(learn, range(POLICY_SEEDS)))) for _ in range(REPEATS)]
+    alone, together = map(min, zip(*pairs))
+    return together / alone
+
+
+def policy_network():
+    return nn.Sequential(nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 6))
+
+
 def in_a_new_process(function):
     """One that the server of processes forks: others begin with the peak of this one."""
     with multiprocessing.get_context("forkserver").Pool(1) as pool:
@@ -205,6 +237,9 @@ def main():
     what = f"precision_recall_curve for each label (timed on {CUT} labels) / best_cuts, {ROWS:,} x 1000"
     report(what, cutting_ratio(), 5, "x", "at least")
     report(f"peak memory of best_cuts, {ROWS:,} x 1000, scores and targets included / the scores", in_a_new_process(cutting_peak), 4, "x")
+    what = f"tank steps a second, {PLANTS:,} at once / {FEW_PLANTS} in gymnasium's SyncVectorEnv"
+    report(what, plants_ratio(), 100, "x", "at least")
+    report(f"{POLICY_SEEDS} policies trained together on the tanks / one", policies_ratio(), 6, "x")
     for path, stated in chapters.items():
         measured = run_notebook(path)
         report(f"{path.relative_to(ROOT)} from scratch", measured, 60, " s")

@@ -21,7 +21,7 @@ REPO = "owner/name"
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300"]
 # What Colab has of what the book uses (it has no torchmetrics), and nbval to compare.
 PACKAGES = [
-    "ipykernel", "ipython", "ipywidgets", "matplotlib", "nbclient", "nbformat", "numpy", "pandas", "pip", "scikit-image",
+    "gymnasium", "ipykernel", "ipython", "ipywidgets", "matplotlib", "nbclient", "nbformat", "numpy", "pandas", "pip", "scikit-image",
     "scikit-learn", "scipy", "setuptools", "timm", "torch", "torchvision", "nbval", "pytest",
 ]
 # The first cell alone, as a reader sees it go wrong.

@@ -78,7 +78,7 @@ def merge_streams(outputs):
 def fewer_colours(png):
     """The same picture with a palette of 256 colours: no difference to the eye, and a third of the bytes to load."""
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
-    if picture.mode == "P":
+    if picture.mode == "P" or picture.is_animated:
         return png
     buffer = io.BytesIO()
     picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)

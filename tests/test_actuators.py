@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 from functools import partial
@@ -272,6 +273,8 @@ def test_a_bad_start_changes_nothing(make, bad, message):
         with pytest.raises(ValueError, match=f"^state must {message}"):
             env.reset(options={"state": bad if make is ActuatorEnv else [bad] * 3})
         assert_equal(env.step(actions), twin.step(actions))
+    with pytest.raises(ValueError, match=r"^options may hold a state and nothing else, got \['levels'\]"):
+        env.reset(seed=4, options={"levels": bad})
     assert_equal(env.reset(options={}), twin.reset())
     for plant in (Additive(), Interlock()):
         assert ActuatorEnv(plant).reset(options={"state": [-1, 0, 1]})[0].tolist() == [-1, 0, 1]
@@ -395,10 +398,32 @@ def test_bad_outputs_actions_and_uniforms(policy):
         for bad in (actions[:, 1:], actions[0, 0]):
             with pytest.raises(ValueError, match=f"^{name} must have 6 numbers on the last axis, got shape "):
                 call(outputs, bad)
+    for call in (policy.log_table, policy.best, policy.entropy):
+        for bad in (outputs[:, 1:], torch.zeros(2, policy.width + 1)):
+            with pytest.raises(ValueError, match=rf"^outputs must have {policy.width} numbers on the last axis, got shape \(2, {bad.shape[1]}\)"):
+                call(bad)
+    for bad in (math.nan, math.inf):
+        broken = outputs.clone()
+        broken[1, 2] = bad
+        for call in (lambda broken: policy.log_prob(broken, actions), lambda broken: policy.sample(broken, actions), policy.log_table, policy.best):
+            with pytest.raises(ValueError, match="^outputs must be finite"):
+                call(broken)
     for bad in (2, 0.5, -1, math.nan):
         actions[1, 3] = bad
         with pytest.raises(ValueError, match=rf"^actions must be 0 \(off\) or 1 \(on\), got {bad}"):
             policy.log_prob(outputs, actions)
+
+
+@every_policy
+def test_outputs_and_actions_broadcast_and_actions_may_be_of_any_type(policy):
+    outputs, actions = normal(policy, 5, 1), combinations(6)[[0, 21, 62]]
+    found = policy.log_prob(outputs, actions)
+    assert found.shape == (5, 3)
+    for row, column in itertools.product(range(5), range(3)):
+        assert torch.isclose(found[row, column], policy.log_prob(outputs[row, 0], actions[column]), rtol=0, atol=1e-12)
+    assert torch.equal(found, policy.log_prob(outputs, actions.int())) and torch.equal(found, policy.log_prob(outputs, actions.bool()))
+    if isinstance(policy, Masked):
+        assert torch.equal(found, Masked(policy.policy, ALLOWED.tolist()).log_prob(outputs, actions))
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(64).bool(), torch.ones(64), torch.ones(63).bool(), torch.ones(1, 64).bool()])

@@ -219,7 +219,7 @@ class Policy:
     def _check(self, outputs, **switches):
         if outputs.ndim < 1 or outputs.shape[-1] != self.width:
             raise ValueError(f"outputs must have {self.width} numbers on the last axis, got shape {tuple(outputs.shape)}")
-        if not outputs.isfinite().all():  # compared with NaN, every switch would be off, and nobody would notice
+        if not outputs.sum().isfinite():  # compared with NaN, every switch would be off, and nobody would notice
             raise ValueError("outputs must be finite, got NaN or infinity among them")
         for name, values in switches.items():
             if values.ndim < 1 or values.shape[-1] != self.actuators:

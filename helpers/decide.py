@@ -28,19 +28,25 @@ def best_cuts(scores, targets, beta=1.0):
     """
     _check_scores("scores", scores)
     _check_range("beta", beta)
-    scores, true = scores.detach().cpu().numpy(), _true(targets, scores.shape).cpu().numpy()
+    scores, true = (
+        scores.detach().cpu().numpy(),
+        _true(targets, scores.shape).cpu().numpy(),
+    )
     found = []
     for first in range(0, scores.shape[1], COLUMNS):
-        found += [_best_cut(*row, beta) for row in zip(_columns(scores, first), _columns(true, first))]
+        found += [
+            _best_cut(*row, beta)
+            for row in zip(_columns(scores, first), _columns(true, first))
+        ]
     return torch.tensor(found, dtype=torch.float64).T.contiguous().unbind()
 
 
 def _columns(matrix, first):
     """Some columns as rows, each contiguous. Transposed in blocks that fit into the cache: at once it takes longer than the sorting."""
-    part = matrix[:, first:first + COLUMNS]
+    part = matrix[:, first : first + COLUMNS]
     rows = np.empty(part.T.shape, part.dtype)
     for start in range(0, len(part), 256):
-        rows[:, start:start + 256] = part[start:start + 256].T
+        rows[:, start : start + 256] = part[start : start + 256].T
     return rows
 
 
@@ -62,9 +68,14 @@ def tuned_f(scores, targets, tune, test, beta=1.0):
     and as `best_cuts`. A label that is neither true nor predicted in `test` gets F = 0.
     """
     if shared := set(tune.tolist()) & set(test.tolist()):
-        raise ValueError(f"cuts must not be scored on rows that they were tuned on, got {len(shared)} rows in both, such as {min(shared)}")
+        raise ValueError(
+            f"cuts must not be scored on rows that they were tuned on, got {len(shared)} rows in both, such as {min(shared)}"
+        )
     cuts, _ = best_cuts(scores[tune], targets[tune], beta)
-    said, true = scores[test].detach().cpu() >= cuts, _true(targets[test], scores[test].shape).cpu()
+    said, true = (
+        scores[test].detach().cpu() >= cuts,
+        _true(targets[test], scores[test].shape).cpu(),
+    )
     counts = beta**2 * true.sum(0) + said.sum(0)
     return (1 + beta**2) * (said & true).sum(0) / counts.clamp(min=1).double()
 
@@ -76,10 +87,15 @@ def neg_per_pos(targets):
     the labels without positives (their weight would be infinite) or without negatives (it would be 0).
     """
     positives = _true(targets).sum(0)
-    for what, missing, weight in [("positives", positives == 0, "infinite"), ("negatives", positives == len(targets), "0")]:
+    for what, missing, weight in [
+        ("positives", positives == 0, "infinite"),
+        ("negatives", positives == len(targets), "0"),
+    ]:
         if missing.any():
             columns = ", ".join(map(str, missing.nonzero().flatten().tolist()))
-            raise ValueError(f"targets must have positives and negatives of every label, got no {what} of {columns}: the weight would be {weight}")
+            raise ValueError(
+                f"targets must have positives and negatives of every label, got no {what} of {columns}: the weight would be {weight}"
+            )
     return (len(targets) - positives) / positives.double()
 
 
@@ -121,23 +137,37 @@ def advise(targets, probabilities, beta=1.0):
 
     def f_of(predicted):
         tp = (predicted & true).sum(0).double()
-        return (1 + beta**2) * tp / (beta**2 * positives.double() + predicted.sum(0)).where(tp > 0, 1)
+        return (
+            (1 + beta**2)
+            * tp
+            / (beta**2 * positives.double() + predicted.sum(0)).where(tp > 0, 1)
+        )
 
     luck = LUCK / positives.clamp(min=1).sqrt()
-    total, noise = probabilities.double().sum(0), (probabilities * (1 - probabilities)).double().sum(0).sqrt()
+    total, noise = (
+        probabilities.double().sum(0),
+        (probabilities * (1 - probabilities)).double().sum(0).sqrt(),
+    )
     uncalibrated = f - f_of(probabilities >= f / (1 + beta**2)) > 3 * luck
     uncalibrated |= (total - positives).abs() > 3 * noise + 0.1 * positives
-    table = pd.DataFrame({
-        "positives": positives,
-        "prevalence": positives.double() / len(true),
-        "neg_per_pos": (len(true) - positives) / positives.clamp(min=1).double(),
-        "f_at_half": f_of(probabilities >= 0.5),
-        "best_cut": cuts,
-        "best_f": f,
-        "weight": [weight_of_f(value, beta) if value else 1.0 for value in f.tolist()],
-    }, index=pd.RangeIndex(len(f), name="label"))
+    table = pd.DataFrame(
+        {
+            "positives": positives,
+            "prevalence": positives.double() / len(true),
+            "neg_per_pos": (len(true) - positives) / positives.clamp(min=1).double(),
+            "f_at_half": f_of(probabilities >= 0.5),
+            "best_cut": cuts,
+            "best_f": f,
+            "weight": [
+                weight_of_f(value, beta) if value else 1.0 for value in f.tolist()
+            ],
+        },
+        index=pd.RangeIndex(len(f), name="label"),
+    )
     more = zip(luck.tolist(), total.tolist(), uncalibrated.tolist())
-    table["advice"] = [_advice(row, *of_row, beta) for row, of_row in zip(table.itertuples(), more)]
+    table["advice"] = [
+        _advice(row, *of_row, beta) for row, of_row in zip(table.itertuples(), more)
+    ]
     return table
 
 
@@ -156,23 +186,45 @@ def _advice(row, luck, total, uncalibrated, beta):
     if uncalibrated:
         optimum = row.best_f / (1 + beta**2)
         return f"{advice}; the probabilities look uncalibrated: they sum to {total:.0f}, and calibrated ones are best cut at {optimum:.2g}"
-    return advice if fine else f"{advice}; neg/pos = {row.neg_per_pos:.3g} would cut at {cut_of_weight(row.neg_per_pos):.2g}"
+    return (
+        advice
+        if fine
+        else f"{advice}; neg/pos = {row.neg_per_pos:.3g} would cut at {cut_of_weight(row.neg_per_pos):.2g}"
+    )
 
 
 def _check_scores(name, scores, low=-math.inf, high=math.inf):
-    if not isinstance(scores, torch.Tensor) or scores.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{name} must be a float32 or float64 tensor, got {getattr(scores, 'dtype', type(scores).__name__)}")
+    if not isinstance(scores, torch.Tensor) or scores.dtype not in (
+        torch.float32,
+        torch.float64,
+    ):
+        raise ValueError(
+            f"{name} must be a float32 or float64 tensor, got {getattr(scores, 'dtype', type(scores).__name__)}"
+        )
     if scores.ndim != 2 or scores.numel() == 0:
-        raise ValueError(f"{name} must have shape (N, K) with at least one row and one label, got {tuple(scores.shape)}")
-    smallest, largest = scores.detach().aminmax()  # both NaN where any value is, without a copy of the scores
-    if not (smallest.isfinite() and largest.isfinite() and low <= smallest and largest <= high):
+        raise ValueError(
+            f"{name} must have shape (N, K) with at least one row and one label, got {tuple(scores.shape)}"
+        )
+    smallest, largest = (
+        scores.detach().aminmax()
+    )  # both NaN where any value is, without a copy of the scores
+    if not (
+        smallest.isfinite()
+        and largest.isfinite()
+        and low <= smallest
+        and largest <= high
+    ):
         asked = "finite" if math.isinf(high) else f"probabilities from {low} to {high}"
-        raise ValueError(f"{name} must be {asked}, got values from {smallest:.4g} to {largest:.4g} in shape {tuple(scores.shape)}")
+        raise ValueError(
+            f"{name} must be {asked}, got values from {smallest:.4g} to {largest:.4g} in shape {tuple(scores.shape)}"
+        )
 
 
 def _true(targets, shape=None):
     """Targets of 0 and 1 as booleans."""
-    asked = "a tensor of 0 and 1, shape (N, K), one column per label" + (f", here {tuple(shape)} as the scores" if shape else "")
+    asked = "a tensor of 0 and 1, shape (N, K), one column per label" + (
+        f", here {tuple(shape)} as the scores" if shape else ""
+    )
     if not isinstance(targets, torch.Tensor):
         raise ValueError(f"targets must be {asked}, got {type(targets).__name__}")
     if targets.ndim != 2 or targets.numel() == 0 or shape not in (None, targets.shape):
@@ -182,12 +234,18 @@ def _true(targets, shape=None):
     true = targets == 1
     known = (targets == 0).logical_or_(true)
     if not known.all():
-        raise ValueError(f"targets must be {asked}, got {targets[~known][0].item()} in shape {tuple(targets.shape)}")
+        raise ValueError(
+            f"targets must be {asked}, got {targets[~known][0].item()} in shape {tuple(targets.shape)}"
+        )
     return true
 
 
 def _check_range(name, value, high=math.inf):
     values = torch.as_tensor(value)
     if not ((values > 0) & (values <= high) & values.isfinite()).all():
-        asked = "positive and finite" if math.isinf(high) else f"larger than 0 and at most {high}"
+        asked = (
+            "positive and finite"
+            if math.isinf(high)
+            else f"larger than 0 and at most {high}"
+        )
         raise ValueError(f"{name} must be {asked}, got {value}")

@@ -76,6 +76,8 @@ def _numbers(value):
 def _kind(value):
     """What kind of answer a plain value is, in words. Only answers of one kind are compared."""
     if _numbers(value) is None:
-        return {bool: "True or False", str: "a string"}.get(type(value), f"a {type(value).__name__}")
+        return {bool: "True or False", str: "a string"}.get(
+            type(value), f"a {type(value).__name__}"
+        )
     shape = _numbers(value).shape
     return f"numbers of shape {shape}" if shape else "a number"

@@ -16,7 +16,11 @@ RULES = ("mean", "sum", "max")
 
 @cache
 def _table():
-    with files("helpers").joinpath("data/imagenet_classes.csv").open(encoding="utf-8", newline="") as file:
+    with (
+        files("helpers")
+        .joinpath("data/imagenet_classes.csv")
+        .open(encoding="utf-8", newline="") as file
+    ):
         return list(csv.DictReader(file))
 
 
@@ -100,7 +104,9 @@ def category_probabilities(probabilities, rule="mean"):
     """
     _check_rule(rule)
     low = _check("probabilities", probabilities)
-    weights = probabilities.new_ones(1000, 17)  # the last column gives each row's total, in the same pass over the data
+    weights = probabilities.new_ones(
+        1000, 17
+    )  # the last column gives each row's total, in the same pass over the data
     weights[:, :16] = 0
     for column, members in enumerate(categories().values()):
         weights[members, column] = 1 if rule == "sum" else 1 / len(members)
@@ -112,7 +118,10 @@ def category_probabilities(probabilities, rule="mean"):
             f"the smallest is {low:.4g}, and one row sums to {total.flatten()[off.argmax()]:.4g}"
         )
     if rule == "max":
-        return torch.stack([probabilities[..., members].amax(-1) for members in categories().values()], -1)
+        return torch.stack(
+            [probabilities[..., members].amax(-1) for members in categories().values()],
+            -1,
+        )
     return scores
 
 
@@ -126,10 +135,17 @@ def category_logits(logits, rule="mean"):
     _check("logits", logits)
     log_p = logits.log_softmax(-1)
     if rule == "max":
-        return torch.stack([log_p[..., members].amax(-1) for members in categories().values()], -1)
-    return torch.stack([
-        log_p[..., members].logsumexp(-1) - (math.log(len(members)) if rule == "mean" else 0) for members in categories().values()
-    ], -1)
+        return torch.stack(
+            [log_p[..., members].amax(-1) for members in categories().values()], -1
+        )
+    return torch.stack(
+        [
+            log_p[..., members].logsumexp(-1)
+            - (math.log(len(members)) if rule == "mean" else 0)
+            for members in categories().values()
+        ],
+        -1,
+    )
 
 
 def _positions(names, known, what):
@@ -142,29 +158,46 @@ def _positions(names, known, what):
 
 def _lookup(targets, groups, where):
     if not isinstance(targets, torch.Tensor) or targets.dtype != torch.int64:
-        raise ValueError(f"targets must be an int64 tensor of class indices, got {getattr(targets, 'dtype', type(targets).__name__)}")
+        raise ValueError(
+            f"targets must be an int64 tensor of class indices, got {getattr(targets, 'dtype', type(targets).__name__)}"
+        )
     outside = targets[(targets < 0) | (targets > 999)]
     if outside.numel():
-        raise ValueError(f"targets must be class indices 0..999, got {outside[0].item()}")
+        raise ValueError(
+            f"targets must be class indices 0..999, got {outside[0].item()}"
+        )
     table = torch.full((1000,), -1)
     for position, members in enumerate(groups):
         table[members] = position
     found = table.to(targets.device)[targets]
     if (found < 0).any():
         index = targets[found < 0][0].item()
-        raise ValueError(f"class {index} ({class_names()[index]}) does not belong to {where}")
+        raise ValueError(
+            f"class {index} ({class_names()[index]}) does not belong to {where}"
+        )
     return found
 
 
 def _check(name, scores):
     """The smallest value of scores, if they are (..., 1000) and finite."""
-    if not isinstance(scores, torch.Tensor) or scores.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{name} must be a float32 or float64 tensor, got {getattr(scores, 'dtype', type(scores).__name__)}")
+    if not isinstance(scores, torch.Tensor) or scores.dtype not in (
+        torch.float32,
+        torch.float64,
+    ):
+        raise ValueError(
+            f"{name} must be a float32 or float64 tensor, got {getattr(scores, 'dtype', type(scores).__name__)}"
+        )
     if scores.ndim == 0 or scores.shape[-1] != 1000 or scores.numel() == 0:
-        raise ValueError(f"{name} must have shape (..., 1000) and at least one row, got {tuple(scores.shape)}")
-    low, high = scores.detach().aminmax()  # both NaN where any value is, without a copy of the scores
+        raise ValueError(
+            f"{name} must have shape (..., 1000) and at least one row, got {tuple(scores.shape)}"
+        )
+    low, high = (
+        scores.detach().aminmax()
+    )  # both NaN where any value is, without a copy of the scores
     if not (low.isfinite() and high.isfinite()):
-        raise ValueError(f"{name} must be finite, got values from {low:.4g} to {high:.4g}")
+        raise ValueError(
+            f"{name} must be finite, got values from {low:.4g} to {high:.4g}"
+        )
     return low
 
 

@@ -7,7 +7,11 @@ import warnings
 
 import torch
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MultilabelAveragePrecision, MultilabelExactMatch, MultilabelStatScores
+from torchmetrics.classification import (
+    MultilabelAveragePrecision,
+    MultilabelExactMatch,
+    MultilabelStatScores,
+)
 
 
 def evaluate(model, loader, *, threshold=0.5):
@@ -26,7 +30,9 @@ def evaluate(model, loader, *, threshold=0.5):
     Raises ValueError for logits or targets of another shape or content, NaN, a bad threshold, an empty loader.
     """
     if not 0 < threshold < 1:
-        raise ValueError(f"threshold must be a probability strictly between 0 and 1, got {threshold}")
+        raise ValueError(
+            f"threshold must be a probability strictly between 0 and 1, got {threshold}"
+        )
     metrics = None
     device = next((parameter.device for parameter in model.parameters()), "cpu")
     modes = {module: module.training for module in model.modules()}
@@ -41,20 +47,28 @@ def evaluate(model, loader, *, threshold=0.5):
                 metrics["counts"].update(probabilities, targets)
                 metrics["exact"].update(probabilities, targets)
                 metrics["ranking"].update(probabilities, targets)
-                metrics["samples"].update(_f1_of_each_row(probabilities > threshold, targets.bool()))
+                metrics["samples"].update(
+                    _f1_of_each_row(probabilities > threshold, targets.bool())
+                )
     finally:
         for module, training in modes.items():
             module.training = training
     if metrics is None:
-        raise ValueError("loader must yield at least one batch of (inputs, targets), got none")
+        raise ValueError(
+            "loader must yield at least one batch of (inputs, targets), got none"
+        )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about labels that are never true: they are left out below
+        warnings.simplefilter(
+            "ignore"
+        )  # about labels that are never true: they are left out below
         precision = metrics["ranking"].compute().double()
     tp, fp, tn, fn, positives = metrics["counts"].compute().double().unbind(1)
     cells, used = (tp + fp + tn + fn).sum(), tp + fp + fn > 0
     return {
         "per_logit_accuracy": ((tp + tn).sum() / cells).item(),
-        "per_logit_accuracy_of_predicting_nothing": ((cells - positives.sum()) / cells).item(),
+        "per_logit_accuracy_of_predicting_nothing": (
+            (cells - positives.sum()) / cells
+        ).item(),
         "exact_match": metrics["exact"].compute().item(),
         "micro_f1": (2 * tp.sum() / (2 * tp + fp + fn).sum()).item(),
         "macro_f1": (2 * tp / (2 * tp + fp + fn))[used].mean().item(),
@@ -83,11 +97,19 @@ def _f1_of_each_row(predicted, true):
 def _check(logits, targets):
     shape, asked = tuple(logits.shape), "rows of 0 and 1, one column per label"
     if logits.ndim != 2 or shape[0] == 0 or shape[1] < 2:
-        raise ValueError(f"logits must have shape (B, K) with B >= 1 and K >= 2, got {shape}")
+        raise ValueError(
+            f"logits must have shape (B, K) with B >= 1 and K >= 2, got {shape}"
+        )
     if not logits.is_floating_point() or logits.isnan().any():
-        raise ValueError(f"logits must be floating-point numbers without NaN, got others in {logits.dtype}, shape {shape}")
+        raise ValueError(
+            f"logits must be floating-point numbers without NaN, got others in {logits.dtype}, shape {shape}"
+        )
     if targets.shape != logits.shape:
-        raise ValueError(f"targets must be {asked}, of the logits' shape {shape}, got shape {tuple(targets.shape)}")
+        raise ValueError(
+            f"targets must be {asked}, of the logits' shape {shape}, got shape {tuple(targets.shape)}"
+        )
     strange = targets[(targets != 0) & (targets != 1)]
     if len(strange):
-        raise ValueError(f"targets must be {asked}, got {strange[0].item()} in shape {shape}")
+        raise ValueError(
+            f"targets must be {asked}, got {strange[0].item()} in shape {shape}"
+        )

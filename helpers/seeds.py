@@ -43,13 +43,19 @@ class StackedLinear(nn.Module):
 
     def __init__(self, layers):
         super().__init__()
-        self.weight = nn.Parameter(torch.stack([layer.weight.detach().T for layer in layers]))
-        self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers])[:, None])
+        self.weight = nn.Parameter(
+            torch.stack([layer.weight.detach().T for layer in layers])
+        )
+        self.bias = nn.Parameter(
+            torch.stack([layer.bias.detach() for layer in layers])[:, None]
+        )
 
     def forward(self, inputs):
         seeds, features, _ = self.weight.shape
         if inputs.ndim != 3 or inputs.shape[0] != seeds or inputs.shape[2] != features:
-            raise ValueError(f"inputs must have shape ({seeds} seeds, samples, {features} features), got {tuple(inputs.shape)}")
+            raise ValueError(
+                f"inputs must have shape ({seeds} seeds, samples, {features} features), got {tuple(inputs.shape)}"
+            )
         return torch.baddbmm(self.bias, inputs, self.weight)
 
 
@@ -72,7 +78,9 @@ def stack(make_model, seeds):
             layers.append(first)
         else:
             names = ", ".join(kind.__name__ for kind in ACTIVATIONS)
-            raise ValueError(f"make_model must hold Linear layers with bias and activations ({names}) only, got {first}")
+            raise ValueError(
+                f"make_model must hold Linear layers with bias and activations ({names}) only, got {first}"
+            )
     return nn.Sequential(*layers)
 
 
@@ -91,11 +99,17 @@ def train(make_model, loss, inputs, targets, *, seeds, steps, batch_size, optimi
     `batch_size` is below 1, or `loss` is not a mean over samples (a sum, or class weights: they would change the step).
     """
     if inputs.ndim != 3 or len(inputs) != len(seeds) or inputs.numel() == 0:
-        raise ValueError(f"inputs must have shape (seeds, samples, features) with {len(seeds)} seeds, got {tuple(inputs.shape)}")
+        raise ValueError(
+            f"inputs must have shape (seeds, samples, features) with {len(seeds)} seeds, got {tuple(inputs.shape)}"
+        )
     if targets.shape[:2] != inputs.shape[:2]:
-        raise ValueError(f"targets must begin with shape {tuple(inputs.shape[:2])}, as inputs do, got {tuple(targets.shape)}")
+        raise ValueError(
+            f"targets must begin with shape {tuple(inputs.shape[:2])}, as inputs do, got {tuple(targets.shape)}"
+        )
     if inputs.dtype != torch.float64:
-        raise ValueError(f"inputs must be float64, so that the digits are the same everywhere, got {inputs.dtype}")
+        raise ValueError(
+            f"inputs must be float64, so that the digits are the same everywhere, got {inputs.dtype}"
+        )
     if not inputs.isfinite().all():
         raise ValueError("inputs must be finite, got NaN or infinity among them")
     if batch_size < 1:
@@ -107,7 +121,9 @@ def train(make_model, loss, inputs, targets, *, seeds, steps, batch_size, optimi
     for batch in _batches(seeds, inputs.shape[1], steps, batch_size):
         outputs = model(inputs[rows, batch])
         # A mean over the samples of all seeds is 1/S of the sum of their losses; S times it gives each seed its own gradient.
-        total = len(seeds) * loss(outputs.flatten(0, 1), targets[rows, batch].flatten(0, 1))
+        total = len(seeds) * loss(
+            outputs.flatten(0, 1), targets[rows, batch].flatten(0, 1)
+        )
         step.zero_grad()
         total.backward()
         step.step()
@@ -118,10 +134,17 @@ def _check_mean(loss, outputs, targets):
     together = loss(outputs.flatten(0, 1), targets.flatten(0, 1))
     apart = torch.stack([loss(*one_seed) for one_seed in zip(outputs, targets)])
     if not torch.allclose(together, apart.mean(), equal_nan=True):
-        raise ValueError("loss must be a mean over samples: for all seeds together it is not the mean of what it is for each")
+        raise ValueError(
+            "loss must be a mean over samples: for all seeds together it is not the mean of what it is for each"
+        )
 
 
 def _batches(seeds, samples, steps, batch_size):
     """Sample indices (steps, S, B); those of a seed do not depend on the other seeds."""
-    draws = [torch.randint(samples, (steps, batch_size), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    draws = [
+        torch.randint(
+            samples, (steps, batch_size), generator=torch.Generator().manual_seed(seed)
+        )
+        for seed in seeds
+    ]
     return torch.stack(draws, dim=1)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-
 CONFIDENCE = 0.95  # of every interval in the book
 
 
@@ -38,7 +37,10 @@ def over_seeds(values):
     """
     values = _sample("values", values)
     mean = float(values.mean())
-    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * scipy.stats.sem(values))
+    half = float(
+        scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+        * scipy.stats.sem(values)
+    )
     return Interval(mean, mean - half, mean + half)
 
 
@@ -50,7 +52,9 @@ def paired(a, b):
     """
     a, b = _sample("a", a), _sample("b", b)
     if a.shape != b.shape:
-        raise ValueError(f"a and b must have one value each per seed, got shapes {a.shape} and {b.shape}")
+        raise ValueError(
+            f"a and b must have one value each per seed, got shapes {a.shape} and {b.shape}"
+        )
     return over_seeds(a - b)
 
 
@@ -65,7 +69,11 @@ def over_splits(values, *, test_to_train):
         raise ValueError(f"test_to_train must be positive, got {test_to_train}")
     naive = over_seeds(values)
     wider = (1 + len(values) * test_to_train) ** 0.5
-    return Interval(naive.mean, naive.mean - wider * (naive.mean - naive.low), naive.mean + wider * (naive.high - naive.mean))
+    return Interval(
+        naive.mean,
+        naive.mean - wider * (naive.mean - naive.low),
+        naive.mean + wider * (naive.high - naive.mean),
+    )
 
 
 def bootstrap(values, statistic=np.mean, *, seed):
@@ -77,16 +85,27 @@ def bootstrap(values, statistic=np.mean, *, seed):
     """
     values = _sample("values", values)
     result = scipy.stats.bootstrap(
-        (values,), statistic, n_resamples=2000, confidence_level=CONFIDENCE, method="percentile",
-        batch=max(1, 10_000_000 // len(values)), random_state=np.random.default_rng(seed),  # the batch bounds the memory
+        (values,),
+        statistic,
+        n_resamples=2000,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        batch=max(1, 10_000_000 // len(values)),
+        random_state=np.random.default_rng(seed),  # the batch bounds the memory
     )
-    return Interval(float(statistic(values, axis=0)), *map(float, result.confidence_interval))
+    return Interval(
+        float(statistic(values, axis=0)), *map(float, result.confidence_interval)
+    )
 
 
 def _sample(name, values):
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"{name} must hold at least two values in one dimension, got shape {values.shape}")
+        raise ValueError(
+            f"{name} must hold at least two values in one dimension, got shape {values.shape}"
+        )
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite, got {values[~np.isfinite(values)][0]}")
+        raise ValueError(
+            f"{name} must be finite, got {values[~np.isfinite(values)][0]}"
+        )
     return values

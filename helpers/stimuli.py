@@ -48,7 +48,13 @@ class Measurements:
 @cache
 def checksums():
     """The SHA-256 of each of the 1,280 images at the pinned commit, by name ("cat/cat4-elephant2.png")."""
-    return dict(line.split() for line in files("helpers").joinpath("data/cue_conflict_sha256.txt").read_text("utf-8").splitlines())
+    return dict(
+        line.split()
+        for line in files("helpers")
+        .joinpath("data/cue_conflict_sha256.txt")
+        .read_text("utf-8")
+        .splitlines()
+    )
 
 
 def parse(name):
@@ -58,11 +64,15 @@ def parse(name):
     """
     found = NAME.fullmatch(name)
     if not found:
-        raise ValueError(f"{name!r} is not named SHAPE/SHAPE1-TEXTURE1.png or SHAPE/SHAPE1.png")
+        raise ValueError(
+            f"{name!r} is not named SHAPE/SHAPE1-TEXTURE1.png or SHAPE/SHAPE1.png"
+        )
     folder, shape, texture = found.groups()
     category_index([shape] if texture is None else [shape, texture])
     if folder != shape:
-        raise ValueError(f"{name!r} has the shape {shape!r} and lies in the folder {folder!r}")
+        raise ValueError(
+            f"{name!r} has the shape {shape!r} and lies in the folder {folder!r}"
+        )
     return shape, texture
 
 
@@ -93,12 +103,30 @@ def images_in(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    present = {name for name in present if not any(part.startswith(".") for part in name.split("/"))}
+    present = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    present = {
+        name
+        for name in present
+        if not any(part.startswith(".") for part in name.split("/"))
+    }
     with_texture = not present or any("-" in name for name in present)
-    expected = checksums() if with_texture else [f"{name}/{name}{number}.png" for name in categories() for number in range(1, 11)]
+    expected = (
+        checksums()
+        if with_texture
+        else [
+            f"{name}/{name}{number}.png"
+            for name in categories()
+            for number in range(1, 11)
+        ]
+    )
     if extra := sorted(present.difference(expected)):
-        raise ValueError(f"{folder} holds files that do not belong there: {_some(extra)}")
+        raise ValueError(
+            f"{folder} holds files that do not belong there: {_some(extra)}"
+        )
     if with_texture:
         return _verified(folder, expected)
     _refuse_missing(folder, [name for name in expected if name not in present])
@@ -121,7 +149,12 @@ def measure(paths):
         try:
             with Image.open(path) as image:
                 return prepare(np.asarray(image.convert("RGB"))).float()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all of them from damaged files
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+        ) as error:  # all of them from damaged files
             raise ValueError(f"{path} cannot be read as an image: {error}") from None
 
     cues = _cues(paths)
@@ -130,11 +163,25 @@ def measure(paths):
     with tqdm(total=len(paths), unit="image") as progress:
         for batch in torch.arange(len(paths)).split(32):
             batch = [list(paths.values())[index] for index in batch]
-            pooled.append(features(model, torch.cat([read(path) for path in batch]).to(memory_format=torch.channels_last)))
+            pooled.append(
+                features(
+                    model,
+                    torch.cat([read(path) for path in batch]).to(
+                        memory_format=torch.channels_last
+                    ),
+                )
+            )
             progress.update(len(batch))
-        pooled = {depth: torch.cat([part[depth] for part in pooled]) for depth in pooled[0]}
+        pooled = {
+            depth: torch.cat([part[depth] for part in pooled]) for depth in pooled[0]
+        }
         logits = model.classifier(pooled["head"])
-    return Measurements(list(paths), *cues, logits.double().softmax(-1), {depth: values.double() for depth, values in pooled.items()})
+    return Measurements(
+        list(paths),
+        *cues,
+        logits.double().softmax(-1),
+        {depth: values.double() for depth, values in pooled.items()},
+    )
 
 
 def save(measurements, path):
@@ -145,17 +192,27 @@ def save(measurements, path):
     """
     arrays = {
         "names": np.array(measurements.names),
-        "root_probabilities": (measurements.probabilities.sqrt() * 65535).round().to(torch.uint16).numpy(),
+        "root_probabilities": (measurements.probabilities.sqrt() * 65535)
+        .round()
+        .to(torch.uint16)
+        .numpy(),
     }
     for depth, values in measurements.features.items():
         low, high = values.aminmax(dim=0)
         step = ((high - low) / 255).where(high > low, torch.ones_like(low))
-        arrays[f"{depth}/low"], arrays[f"{depth}/step"] = low.float().numpy(), step.float().numpy()
-        arrays[f"{depth}/steps"] = np.ascontiguousarray(((values - low) / step).round().to(torch.uint8).numpy().T)  # smaller so
+        arrays[f"{depth}/low"], arrays[f"{depth}/step"] = (
+            low.float().numpy(),
+            step.float().numpy(),
+        )
+        arrays[f"{depth}/steps"] = np.ascontiguousarray(
+            ((values - low) / step).round().to(torch.uint8).numpy().T
+        )  # smaller so
     unfinished = Path(f"{path}.unfinished")
     with zipfile.ZipFile(unfinished, "w") as archive:
         for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")  # has a fixed date: the same measurements make the same file
+            entry = zipfile.ZipInfo(
+                f"{name}.npy"
+            )  # has a fixed date: the same measurements make the same file
             entry.compress_type = zipfile.ZIP_LZMA
             with archive.open(entry, "w") as file:
                 np.lib.format.write_array(file, array)
@@ -170,25 +227,47 @@ def load(path=None):
     with np.load(path) as arrays:
         arrays = dict(arrays)
     names = arrays["names"].tolist()
-    probabilities = torch.from_numpy(arrays["root_probabilities"].astype(np.float64) / 65535) ** 2
+    probabilities = (
+        torch.from_numpy(arrays["root_probabilities"].astype(np.float64) / 65535) ** 2
+    )
     features = {}
-    for depth in [name.removesuffix("/steps") for name in arrays if name.endswith("/steps")]:
-        low, step, steps = (torch.from_numpy(arrays[f"{depth}/{part}"]).double() for part in ("low", "step", "steps"))
+    for depth in [
+        name.removesuffix("/steps") for name in arrays if name.endswith("/steps")
+    ]:
+        low, step, steps = (
+            torch.from_numpy(arrays[f"{depth}/{part}"]).double()
+            for part in ("low", "step", "steps")
+        )
         features[depth] = low + step * steps.T
-    return Measurements(names, *_cues(names), probabilities / probabilities.sum(-1, keepdim=True), features)
+    return Measurements(
+        names,
+        *_cues(names),
+        probabilities / probabilities.sum(-1, keepdim=True),
+        features,
+    )
 
 
 def _cues(names):
     """The category indices of the shapes and of the textures in file names; None for the textures where there are none."""
     shapes, textures = zip(*map(parse, names))
-    return category_index(shapes), None if None in textures else category_index(textures)
+    return category_index(shapes), None if None in textures else category_index(
+        textures
+    )
 
 
 def _verified(folder, names):
     paths = {name: folder / name for name in names}
-    _refuse_missing(folder, [name for name, path in paths.items() if not path.is_file()])
-    if wrong := [name for name, path in paths.items() if hashlib.sha256(path.read_bytes()).hexdigest() != checksums()[name]]:
-        raise ValueError(f"{folder} holds files that are not the published ones (SHA-256 differs): {_some(wrong)}")
+    _refuse_missing(
+        folder, [name for name, path in paths.items() if not path.is_file()]
+    )
+    if wrong := [
+        name
+        for name, path in paths.items()
+        if hashlib.sha256(path.read_bytes()).hexdigest() != checksums()[name]
+    ]:
+        raise ValueError(
+            f"{folder} holds files that are not the published ones (SHA-256 differs): {_some(wrong)}"
+        )
     return paths
 
 
@@ -202,9 +281,13 @@ def _downloaded(names):
     from requests import RequestException
     from tqdm.contrib.concurrent import thread_map
 
-    store = pooch.create(pooch.os_cache("multilabel-book") / "cue-conflict", URL, registry=checksums())
+    store = pooch.create(
+        pooch.os_cache("multilabel-book") / "cue-conflict", URL, registry=checksums()
+    )
     for name in names:
-        (store.abspath / name).parent.mkdir(parents=True, exist_ok=True)  # pooch's threads would collide in making it
+        (store.abspath / name).parent.mkdir(
+            parents=True, exist_ok=True
+        )  # pooch's threads would collide in making it
     pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
     try:
         paths = thread_map(store.fetch, names, max_workers=8, unit="image")
@@ -217,12 +300,19 @@ def _downloaded(names):
 
 
 def _some(names):
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(names[:3]) + (
+        f" and {len(names) - 3} more" if len(names) > 3 else ""
+    )
 
 
 def _decisions(measurements):
     """The category of each image under every rule: (3, N)."""
-    return torch.stack([category_probabilities(measurements.probabilities, rule).argmax(-1) for rule in RULES])
+    return torch.stack(
+        [
+            category_probabilities(measurements.probabilities, rule).argmax(-1)
+            for rule in RULES
+        ]
+    )
 
 
 def _same(again, shipped):
@@ -230,17 +320,33 @@ def _same(again, shipped):
     order = [again.names.index(name) for name in shipped.names]
     same = (_decisions(again)[:, order] == _decisions(shipped)).all(0).sum().item()
     largest = (again.probabilities[order] - shipped.probabilities).abs().max().item()
-    print(f"compared with what ships: {same} of {len(order)} images get the same decisions, probabilities differ by at most {largest:.1g}")
+    print(
+        f"compared with what ships: {same} of {len(order)} images get the same decisions, probabilities differ by at most {largest:.1g}"
+    )
     return same == len(order) and largest <= TOLERANCE
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m helpers.stimuli", description="The cue-conflict images and what is measured on them.")
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.stimuli",
+        description="The cue-conflict images and what is measured on them.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("download", help="fetch the images, or verify those in CUE_CONFLICT_DIR")
-    command = commands.add_parser("measure", help="measure a folder of images; the 1,280 are compared with what ships")
-    command.add_argument("--images", metavar="FOLDER", help="cue-conflict, edges or filled-silhouettes; by default the downloaded ones")
-    command.add_argument("--out", metavar="FILE", help="where to write the measurements (.npz)")
+    commands.add_parser(
+        "download", help="fetch the images, or verify those in CUE_CONFLICT_DIR"
+    )
+    command = commands.add_parser(
+        "measure",
+        help="measure a folder of images; the 1,280 are compared with what ships",
+    )
+    command.add_argument(
+        "--images",
+        metavar="FOLDER",
+        help="cue-conflict, edges or filled-silhouettes; by default the downloaded ones",
+    )
+    command.add_argument(
+        "--out", metavar="FILE", help="where to write the measurements (.npz)"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.command == "download":
@@ -248,14 +354,18 @@ def main(arguments=None):
             return
         if options.out and not Path(options.out).absolute().parent.is_dir():
             raise FileNotFoundError(f"there is no folder for {options.out}")
-        measurements = measure(images_in(options.images) if options.images else images())
+        measurements = measure(
+            images_in(options.images) if options.images else images()
+        )
         if options.out:
             save(measurements, options.out)
             print(f"written: {options.out}")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     [decided, *_] = _decisions(measurements)
-    print(f"{len(decided)} images; the category with the highest mean is the shape's for {(decided == measurements.shape).sum()} of them")
+    print(
+        f"{len(decided)} images; the category with the highest mean is the shape's for {(decided == measurements.shape).sum()} of them"
+    )
     if measurements.texture is not None and not _same(measurements, load()):
         sys.exit("error: this is not what ships with the book")
 

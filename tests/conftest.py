@@ -14,8 +14,17 @@ def build():
     """A function that builds the book in a folder, as `make book` does, and returns the finished process."""
 
     def run(folder):
-        command = [Path(sys.executable).with_name("jupyter-book"), "build", "-W", "-n", "--keep-going", folder]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command = [
+            Path(sys.executable).with_name("jupyter-book"),
+            "build",
+            "-W",
+            "-n",
+            "--keep-going",
+            folder,
+        ]
+        return subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     return run
 
@@ -26,8 +35,14 @@ def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("source")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "book",
+        folder / "book",
+        ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
+    )
+    shutil.copytree(
+        ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return folder
 
 

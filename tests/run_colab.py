@@ -21,8 +21,25 @@ REPO = "owner/name"
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300"]
 # What Colab has of what the book uses (it has no torchmetrics), and nbval to compare.
 PACKAGES = [
-    "gymnasium", "ipykernel", "ipython", "ipywidgets", "matplotlib", "nbclient", "nbformat", "numpy", "pandas", "pip", "scikit-image",
-    "scikit-learn", "scipy", "setuptools", "timm", "torch", "torchvision", "nbval", "pytest",
+    "gymnasium",
+    "ipykernel",
+    "ipython",
+    "ipywidgets",
+    "matplotlib",
+    "nbclient",
+    "nbformat",
+    "numpy",
+    "pandas",
+    "pip",
+    "scikit-image",
+    "scikit-learn",
+    "scipy",
+    "setuptools",
+    "timm",
+    "torch",
+    "torchvision",
+    "nbval",
+    "pytest",
 ]
 # The first cell alone, as a reader sees it go wrong.
 SHOW_ERROR = """
@@ -38,15 +55,29 @@ def find_python():
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     candidates = [sys.executable, "python3.13", *pyenv.glob("3.13*/bin/python")]
     if shutil.which("uv"):
-        candidates.append(subprocess.run(["uv", "python", "find", "3.13"], capture_output=True, text=True).stdout.strip())
+        candidates.append(
+            subprocess.run(
+                ["uv", "python", "find", "3.13"], capture_output=True, text=True
+            ).stdout.strip()
+        )
     for candidate in candidates:
         try:
-            asked = subprocess.run([candidate, "-c", "import sys, ensurepip; print(*sys.version_info[:2])"], capture_output=True, text=True)
+            asked = subprocess.run(
+                [
+                    candidate,
+                    "-c",
+                    "import sys, ensurepip; print(*sys.version_info[:2])",
+                ],
+                capture_output=True,
+                text=True,
+            )
         except OSError:
             continue
         if asked.stdout == "3 13\n":
             return candidate
-    sys.exit("There is no Python 3.13 here, which Colab has: install one, or name it, as in `make test-colab PYTHON=python3.13`.")
+    sys.exit(
+        "There is no Python 3.13 here, which Colab has: install one, or name it, as in `make test-colab PYTHON=python3.13`."
+    )
 
 
 def install():
@@ -58,25 +89,62 @@ def install():
     python = find_python()
     print(f"Installing Colab's packages into {BASE.name} ...", flush=True)
     subprocess.run([python, "-m", "venv", "--clear", BASE], check=True)
-    subprocess.run([BASE / "bin" / "python", "-m", "pip", "install", "--quiet", "-c", CONSTRAINTS, *PACKAGES], check=True)
+    subprocess.run(
+        [
+            BASE / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "-c",
+            CONSTRAINTS,
+            *PACKAGES,
+        ],
+        check=True,
+    )
     stamp.write_text(wanted, "utf-8")
 
 
 def snapshot(folder):
     """The working tree as a repository of its own, with the tag that the first cell asks for."""
-    listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    git = ["git", "-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false", "-c", "user.name=test", "-c", "user.email=", "-C", folder]
-    for arguments in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", TAG], ["tag", TAG]):
+    git = [
+        "git",
+        "-c",
+        "commit.gpgsign=false",
+        "-c",
+        "tag.gpgsign=false",
+        "-c",
+        "user.name=test",
+        "-c",
+        "user.email=",
+        "-C",
+        folder,
+    ]
+    for arguments in (
+        ["init", "--quiet"],
+        ["add", "--all"],
+        ["commit", "--quiet", "-m", TAG],
+        ["tag", TAG],
+    ):
         subprocess.run([*git, *arguments], check=True)
 
 
 def overlay(folder):
     """A throw-away environment on top of .venv-colab: what a notebook installs stays in it. Returns its Python."""
-    subprocess.run([BASE / "bin" / "python", "-m", "venv", "--without-pip", folder], check=True)
+    subprocess.run(
+        [BASE / "bin" / "python", "-m", "venv", "--without-pip", folder], check=True
+    )
     [packages] = folder.glob("lib/python*/site-packages")
     [base] = BASE.glob("lib/python*/site-packages")
     (packages / "base.pth").write_text(f"{base}\n")
@@ -84,7 +152,14 @@ def overlay(folder):
 
 
 def freeze(python):
-    return set(subprocess.run([python, "-m", "pip", "freeze", "--all"], check=True, capture_output=True, text=True).stdout.splitlines())
+    return set(
+        subprocess.run(
+            [python, "-m", "pip", "freeze", "--all"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()
+    )
 
 
 def problem_without_address(folder):
@@ -93,21 +168,37 @@ def problem_without_address(folder):
     cell = folder / "first_cell.py"
     cell.write_text(BOOTSTRAP.read_text("utf-8"), "utf-8")
     python = overlay(folder / "environment")
-    shown = subprocess.run([python, "-c", SHOW_ERROR, cell], cwd=folder, capture_output=True, text=True)
-    if shown.stdout.count("\n") != 1 or not shown.stdout.startswith("The book's helpers are not installed"):
+    shown = subprocess.run(
+        [python, "-c", SHOW_ERROR, cell], cwd=folder, capture_output=True, text=True
+    )
+    if shown.stdout.count("\n") != 1 or not shown.stdout.startswith(
+        "The book's helpers are not installed"
+    ):
         return f"it should say so in one sentence:\n{shown.stdout}{shown.stderr}"
 
 
 def problem_with(path, folder):
     """What is wrong with a notebook that is run alone, or None."""
     (folder / "content").mkdir(parents=True)
-    text, count = re.subn(r'(REPO = \\")[^"]*\\"', rf'\g<1>{REPO}\\"', path.read_text("utf-8"))
+    text, count = re.subn(
+        r'(REPO = \\")[^"]*\\"', rf'\g<1>{REPO}\\"', path.read_text("utf-8")
+    )
     if count != 1:
         return f"it has {count} lines that set REPO"
     (folder / "content" / path.name).write_text(text, "utf-8")
     python = overlay(folder / "environment")
     before = freeze(python)
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", *NBVAL]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:warnings",
+        *NBVAL,
+    ]
     if subprocess.run([*command, path.name], cwd=folder / "content").returncode:
         return "its outputs differ from the stored ones"
     after = freeze(python)
@@ -123,16 +214,21 @@ def main():
         temporary = Path(temporary)
         for name in ("PYTHONPATH", "VIRTUAL_ENV", "BOOK_SEED"):
             os.environ.pop(name, None)
-        os.environ.update({
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"url.{temporary / 'repository'}.insteadOf",
-            "GIT_CONFIG_VALUE_0": f"https://github.com/{REPO}",
-            "JUPYTER_DATA_DIR": str(temporary / "jupyter"),
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        })
+        os.environ.update(
+            {
+                "GIT_CONFIG_GLOBAL": os.devnull,
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": f"url.{temporary / 'repository'}.insteadOf",
+                "GIT_CONFIG_VALUE_0": f"https://github.com/{REPO}",
+                "JUPYTER_DATA_DIR": str(temporary / "jupyter"),
+                "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            }
+        )
         snapshot(temporary / "repository")
-        failed = report("the first cell alone, without an address", problem_without_address(temporary / "alone"))
+        failed = report(
+            "the first cell alone, without an address",
+            problem_without_address(temporary / "alone"),
+        )
         for path in sorted((ROOT / "book").glob("*.ipynb")):
             failed += report(path.name, problem_with(path, temporary / path.stem))
     return failed

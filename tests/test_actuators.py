@@ -19,17 +19,40 @@ from torch import nn
 from torch.nn import functional as F
 
 from helpers.actuators import (
-    SIBLINGS, ActuatorEnv, ActuatorVectorEnv, Additive, Autoregressive, Factorised, Interlock, Joint, Masked, Tanks, combinations, roll_out, scaled, train,
+    SIBLINGS,
+    ActuatorEnv,
+    ActuatorVectorEnv,
+    Additive,
+    Autoregressive,
+    Factorised,
+    Interlock,
+    Joint,
+    Masked,
+    Tanks,
+    combinations,
+    roll_out,
+    scaled,
+    train,
 )
 from helpers.seeds import seeded, stack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KINDS, ALLOWED, NOTHING = [Factorised, Joint, Autoregressive], combinations(6).sum(-1) <= 2, np.zeros(6)
+KINDS, ALLOWED, NOTHING = (
+    [Factorised, Joint, Autoregressive],
+    combinations(6).sum(-1) <= 2,
+    np.zeros(6),
+)
 POLICIES = [kind(6) for kind in KINDS] + [Masked(kind(6), ALLOWED) for kind in KINDS]
-every_policy = pytest.mark.parametrize("policy", POLICIES, ids=[masked + kind.__name__ for masked in ("", "Masked ") for kind in KINDS])
+every_policy = pytest.mark.parametrize(
+    "policy",
+    POLICIES,
+    ids=[masked + kind.__name__ for masked in ("", "Masked ") for kind in KINDS],
+)
 every_plant = pytest.mark.parametrize("plant", [Additive, Interlock, Tanks])
-every_environment = pytest.mark.parametrize("make", [ActuatorEnv, partial(ActuatorVectorEnv, num_envs=3)], ids=["one", "many"])
+every_environment = pytest.mark.parametrize(
+    "make", [ActuatorEnv, partial(ActuatorVectorEnv, num_envs=3)], ids=["one", "many"]
+)
 close = partial(torch.testing.assert_close, rtol=0, atol=1e-10)
 
 
@@ -38,11 +61,20 @@ def valve(*names):
 
 
 def only(policy):
-    return policy.allowed if isinstance(policy, Masked) else torch.ones(64, dtype=torch.bool)
+    return (
+        policy.allowed
+        if isinstance(policy, Masked)
+        else torch.ones(64, dtype=torch.bool)
+    )
 
 
 def normal(policy, *shape, seed=0):
-    return torch.randn(*shape, policy.width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        *shape,
+        policy.width,
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 
 def index_of(actions):
@@ -60,13 +92,30 @@ def plain_step(levels, action):
     levels, drained, spilled = list(levels), 0.0, 0.0
     for _ in range(5):
         for tank, drain in ((0, action[4]), (2, action[5])):
-            out = min(drain * 2 * 0.6 * 0.01 * math.sqrt(2 * 9.81 * levels[tank]), levels[tank])
+            out = min(
+                drain * 2 * 0.6 * 0.01 * math.sqrt(2 * 9.81 * levels[tank]),
+                levels[tank],
+            )
             levels[tank], drained = levels[tank] - out, drained + out
         for left, pipe in ((0, action[2]), (1, action[3])):
-            up, down = (left, left + 1) if levels[left] > levels[left + 1] else (left + 1, left)
-            flow = min(pipe * 2 * 0.6 * 0.01 * math.sqrt(2 * 9.81 * (levels[up] - levels[down])), (levels[up] - levels[down]) / 2)
+            up, down = (
+                (left, left + 1)
+                if levels[left] > levels[left + 1]
+                else (left + 1, left)
+            )
+            flow = min(
+                pipe
+                * 2
+                * 0.6
+                * 0.01
+                * math.sqrt(2 * 9.81 * (levels[up] - levels[down])),
+                (levels[up] - levels[down]) / 2,
+            )
             levels[up], levels[down] = levels[up] - flow, levels[down] + flow
-        levels[0], levels[2] = levels[0] + 0.02 * action[0], levels[2] + 0.02 * action[1]
+        levels[0], levels[2] = (
+            levels[0] + 0.02 * action[0],
+            levels[2] + 0.02 * action[1],
+        )
         spilled += sum(max(level - 1, 0) for level in levels)
         levels = [min(level, 1) for level in levels]
     return *levels, drained, spilled
@@ -74,41 +123,73 @@ def plain_step(levels, action):
 
 @settings(deadline=None, max_examples=60)
 @given(levels, st.integers(0, 10**6), st.sampled_from([0.2, 0.5, 0.9]))
-def test_no_water_is_lost_or_made_and_a_step_is_that_of_a_plain_loop(start, seed, open_share):
+def test_no_water_is_lost_or_made_and_a_step_is_that_of_a_plain_loop(
+    start, seed, open_share
+):
     env = ActuatorEnv(Tanks())
     before, _ = env.reset(options={"state": start})
-    for action in (np.random.default_rng(seed).random((25, 6)) < open_share).astype(int):
+    for action in (np.random.default_rng(seed).random((25, 6)) < open_share).astype(
+        int
+    ):
         after, reward, _, _, info = env.step(action)
-        assert after.sum() == pytest.approx(before.sum() + info["fed"] - info["drained"] - info["spilled"], abs=1e-9)
-        assert info["fed"] == pytest.approx(0.1 * action[:2].sum(), abs=1e-12) and (after >= 0).all() and (after <= 1).all()
-        assert (*after, info["drained"], info["spilled"]) == pytest.approx(plain_step(before, action), abs=1e-12)
-        assert reward == pytest.approx(-(abs(after[0] - 0.7) + abs(after[1] - 0.5) + abs(after[2] - 0.3)) / 3, abs=1e-12)
+        assert after.sum() == pytest.approx(
+            before.sum() + info["fed"] - info["drained"] - info["spilled"], abs=1e-9
+        )
+        assert (
+            info["fed"] == pytest.approx(0.1 * action[:2].sum(), abs=1e-12)
+            and (after >= 0).all()
+            and (after <= 1).all()
+        )
+        assert (*after, info["drained"], info["spilled"]) == pytest.approx(
+            plain_step(before, action), abs=1e-12
+        )
+        assert reward == pytest.approx(
+            -(abs(after[0] - 0.7) + abs(after[1] - 0.5) + abs(after[2] - 0.3)) / 3,
+            abs=1e-12,
+        )
         before = after
 
 
 @given(levels)
 def test_closed_valves_move_nothing(start):
     states, _, info = Tanks().move(np.array([start]), NOTHING[None])
-    assert_equal((states, info), (np.array([start]), dict.fromkeys(("fed", "drained", "spilled"), np.zeros(1))))
+    assert_equal(
+        (states, info),
+        (np.array([start]), dict.fromkeys(("fed", "drained", "spilled"), np.zeros(1))),
+    )
 
 
-@pytest.mark.parametrize("name, signs", [
-    ("feed 1", (1, 0, 0)), ("feed 3", (0, 0, 1)), ("pipe 1-2", (-1, 1, 0)), ("pipe 2-3", (0, -1, 1)), ("drain 1", (-1, 0, 0)), ("drain 3", (0, 0, -1)),
-])
+@pytest.mark.parametrize(
+    "name, signs",
+    [
+        ("feed 1", (1, 0, 0)),
+        ("feed 3", (0, 0, 1)),
+        ("pipe 1-2", (-1, 1, 0)),
+        ("pipe 2-3", (0, -1, 1)),
+        ("drain 1", (-1, 0, 0)),
+        ("drain 3", (0, 0, -1)),
+    ],
+)
 def test_what_each_valve_does(name, signs):
     start = np.array([[0.8, 0.5, 0.2]])
-    assert tuple(np.sign(Tanks().move(start, valve(name))[0] - start)[0]) == signs and start[0, 0] == 0.8
+    assert (
+        tuple(np.sign(Tanks().move(start, valve(name))[0] - start)[0]) == signs
+        and start[0, 0] == 0.8
+    )
 
 
 @given(level, level, st.sampled_from([0, 1]))
 def test_a_pipe_levels_two_tanks_and_never_overshoots(one, other, pipe):
     plant, states, gap = Tanks(), np.full((1, 3), 0.123), one - other
-    states[0, pipe:pipe + 2] = one, other
+    states[0, pipe : pipe + 2] = one, other
     for _ in range(40):
         states = plant.move(states, valve(("pipe 1-2", "pipe 2-3")[pipe]))[0]
         gap, before = states[0, pipe] - states[0, pipe + 1], gap
         assert abs(gap) <= abs(before) and gap * before >= -1e-15
-    assert states[0, pipe:pipe + 2] == pytest.approx([(one + other) / 2] * 2, abs=1e-6) and states[0, 2 - 2 * pipe] == 0.123
+    assert (
+        states[0, pipe : pipe + 2] == pytest.approx([(one + other) / 2] * 2, abs=1e-6)
+        and states[0, 2 - 2 * pipe] == 0.123
+    )
 
 
 def test_torricelli_feeds_and_spills():
@@ -116,45 +197,93 @@ def test_torricelli_feeds_and_spills():
     plant.slices = 1
     for height in (0.04, 0.5, 1.0):
         flow = 2 * 0.6 * 0.01 * math.sqrt(2 * 9.81 * height)
-        assert plant.move(np.array([[height, 0.5, 0.5]]), valve("drain 1"))[2]["drained"] == pytest.approx(min(flow, height), rel=1e-12)
-        assert plant.move(np.array([[0.0, height, height]]), valve("pipe 1-2"))[0][0, 0] == pytest.approx(min(flow, height / 2), rel=1e-12)
+        assert plant.move(np.array([[height, 0.5, 0.5]]), valve("drain 1"))[2][
+            "drained"
+        ] == pytest.approx(min(flow, height), rel=1e-12)
+        assert plant.move(np.array([[0.0, height, height]]), valve("pipe 1-2"))[0][
+            0, 0
+        ] == pytest.approx(min(flow, height / 2), rel=1e-12)
     # 10 s in five slices are near the exact solution, in which the root of the level falls at a constant rate.
     states = Tanks().move(np.array([[0.8, 0, 0]]), valve("drain 1"))[0]
-    assert states[0, 0] == pytest.approx((math.sqrt(0.8) - 0.006 * math.sqrt(2 * 9.81) * 10 / 2) ** 2, rel=0.02)
-    states, _, info = Tanks().move(np.array([[0.2, 0.2, 0.95]]), valve("feed 1", "feed 3"))
-    assert states[0] == pytest.approx([0.3, 0.2, 1]) and info["fed"] == pytest.approx(0.2) and info["spilled"] == pytest.approx(0.05)
-    assert Tanks((0, 0, 0.9)).move(np.array([[0.3, 0.6, 0.9]]), NOTHING[None])[1] == pytest.approx(-0.3)
+    assert states[0, 0] == pytest.approx(
+        (math.sqrt(0.8) - 0.006 * math.sqrt(2 * 9.81) * 10 / 2) ** 2, rel=0.02
+    )
+    states, _, info = Tanks().move(
+        np.array([[0.2, 0.2, 0.95]]), valve("feed 1", "feed 3")
+    )
+    assert (
+        states[0] == pytest.approx([0.3, 0.2, 1])
+        and info["fed"] == pytest.approx(0.2)
+        and info["spilled"] == pytest.approx(0.05)
+    )
+    assert Tanks((0, 0, 0.9)).move(np.array([[0.3, 0.6, 0.9]]), NOTHING[None])[
+        1
+    ] == pytest.approx(-0.3)
 
 
 @pytest.mark.parametrize("actuators", [1, 6, 10])
 def test_additive_pays_the_share_of_switches_that_are_as_wanted(actuators):
     plant = Additive(actuators)
     states = plant.begin(np.random.default_rng(0), 50)
-    wanted = np.array([[float(sum(x * y for x, y in zip(state, plane)) > 0) for plane in plant.planes] for state in states])
-    assert states.shape == (50, 3) and states.min() < -0.9 and states.max() > 0.9 and plant.planes.tolist() == Additive(actuators).planes.tolist()
+    wanted = np.array(
+        [
+            [
+                float(sum(x * y for x, y in zip(state, plane)) > 0)
+                for plane in plant.planes
+            ]
+            for state in states
+        ]
+    )
+    assert (
+        states.shape == (50, 3)
+        and states.min() < -0.9
+        and states.max() > 0.9
+        and plant.planes.tolist() == Additive(actuators).planes.tolist()
+    )
     for flipped in range(actuators + 1):
-        after, rewards, info = plant.move(states, abs(wanted - (np.arange(actuators) < flipped)))
-        assert rewards == pytest.approx(1 - flipped / actuators) and np.array_equal(after, states) and info == {}
+        after, rewards, info = plant.move(
+            states, abs(wanted - (np.arange(actuators) < flipped))
+        )
+        assert (
+            rewards == pytest.approx(1 - flipped / actuators)
+            and np.array_equal(after, states)
+            and info == {}
+        )
 
 
 def test_interlock_pays_for_each_bank_by_the_number_of_its_switches_on():
     earned, state = {0: 0.5, 1: 0.4, 2: -1, 3: 1}, np.array([[0.3, -1, 1]])
     for action in combinations(6).numpy():
         after, rewards, info = Interlock().move(state, action[None])
-        assert rewards == pytest.approx((earned[sum(action[:3])] + earned[sum(action[3:])]) / 2) and np.array_equal(after, state) and info == {}
+        assert (
+            rewards
+            == pytest.approx((earned[sum(action[:3])] + earned[sum(action[3:])]) / 2)
+            and np.array_equal(after, state)
+            and info == {}
+        )
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.5893, 0.9])
 @pytest.mark.parametrize("switch", [0, 4])
 def test_the_advantage_of_on_where_the_others_are_on_with_probability_p(switch, p):
-    rewards = torch.from_numpy(Interlock().move(np.zeros((64, 3)), combinations(6).numpy())[1])
-    weighted = rewards * Factorised(6).log_table(torch.full((6,), math.log(p / (1 - p)), dtype=torch.float64)).exp()
+    rewards = torch.from_numpy(
+        Interlock().move(np.zeros((64, 3)), combinations(6).numpy())[1]
+    )
+    weighted = (
+        rewards
+        * Factorised(6)
+        .log_table(torch.full((6,), math.log(p / (1 - p)), dtype=torch.float64))
+        .exp()
+    )
     on = combinations(6)[:, switch] == 1
-    advantage = 2 * (weighted[on].sum() / p - weighted[~on].sum() / (1 - p))  # in what its bank earns, which is twice its part of the mean
+    advantage = 2 * (
+        weighted[on].sum() / p - weighted[~on].sum() / (1 - p)
+    )  # in what its bank earns, which is twice its part of the mean
     assert advantage.item() == pytest.approx(4.7 * p**2 - 2.6 * p - 0.1, abs=1e-12)
 
 
 # Environments
+
 
 @pytest.mark.filterwarnings("error")
 @every_plant
@@ -166,32 +295,61 @@ def test_gymnasium_accepts_the_environment(plant):
 @every_plant
 def test_the_vector_environment_is_as_gymnasiums_own(plant):
     """The first episodes to the last bit, and the flags through the ends of episodes."""
-    ours, theirs = ActuatorVectorEnv(plant(), 3), SyncVectorEnv([lambda: ActuatorEnv(plant())] * 3)
-    for name in ("num_envs", "observation_space", "action_space", "single_observation_space", "single_action_space"):
+    ours, theirs = (
+        ActuatorVectorEnv(plant(), 3),
+        SyncVectorEnv([lambda: ActuatorEnv(plant())] * 3),
+    )
+    for name in (
+        "num_envs",
+        "observation_space",
+        "action_space",
+        "single_observation_space",
+        "single_action_space",
+    ):
         assert getattr(ours, name) == getattr(theirs, name)
-    assert ours.metadata["autoreset_mode"] == theirs.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+    assert (
+        ours.metadata["autoreset_mode"]
+        == theirs.metadata["autoreset_mode"]
+        == AutoresetMode.NEXT_STEP
+    )
     start = np.array([0.2, 0.9, 0.4])
-    assert_equal(ours.reset(options={"state": np.tile(start, (3, 1))}), theirs.reset(options={"state": start}))
+    assert_equal(
+        ours.reset(options={"state": np.tile(start, (3, 1))}),
+        theirs.reset(options={"state": start}),
+    )
     ours.action_space.seed(0)
     for t in range(1, 60):
         actions = ours.action_space.sample()
         mine, yours = ours.step(actions), theirs.step(actions)
         assert_equal(mine[2:4], yours[2:4])
-        assert mine[0] in ours.observation_space and all(a.dtype == b.dtype for a, b in zip(mine[1:4], yours[1:4]))
-        if t % (plant.steps + 1) == 0:  # the step that only begins the next episodes, each in a state of its own
+        assert mine[0] in ours.observation_space and all(
+            a.dtype == b.dtype for a, b in zip(mine[1:4], yours[1:4])
+        )
+        if (
+            t % (plant.steps + 1) == 0
+        ):  # the step that only begins the next episodes, each in a state of its own
             assert_equal((mine[1], mine[4]), (yours[1], yours[4]))
             assert len(np.unique(mine[0])) == 9
         elif t <= plant.steps:
-            assert_equal((mine[:2], mine[4]), (yours[:2], {name: yours[4][name] for name in mine[4]}))
+            assert_equal(
+                (mine[:2], mine[4]),
+                (yours[:2], {name: yours[4][name] for name in mine[4]}),
+            )
     counted = RecordEpisodeStatistics(ActuatorVectorEnv(plant(), 2))
     counted.reset(seed=0)
     infos = [counted.step(np.zeros((2, 6)))[4] for _ in range(2 * plant.steps + 1)]
-    assert [info["episode"]["l"].tolist() for info in infos if "episode" in info] == [[plant.steps] * 2] * 2
+    assert [info["episode"]["l"].tolist() for info in infos if "episode" in info] == [
+        [plant.steps] * 2
+    ] * 2
 
 
 @every_plant
 def test_the_vector_environment_is_many_environments(plant):
-    together, alone, random = ActuatorVectorEnv(plant(), 4), [ActuatorEnv(plant()) for _ in range(4)], np.random.default_rng(0)
+    together, alone, random = (
+        ActuatorVectorEnv(plant(), 4),
+        [ActuatorEnv(plant()) for _ in range(4)],
+        np.random.default_rng(0),
+    )
     observations, _ = together.reset(seed=0)
     for episode in range(3):
         for env, state in zip(alone, observations):
@@ -200,9 +358,18 @@ def test_the_vector_environment_is_many_environments(plant):
             actions = random.integers(0, 2, (4, 6))
             *parts, info = together.step(actions)
             for number, env in enumerate(alone):
-                assert_equal(env.step(actions[number]), (*(part[number] for part in parts), {name: value[number] for name, value in info.items()}))
+                assert_equal(
+                    env.step(actions[number]),
+                    (
+                        *(part[number] for part in parts),
+                        {name: value[number] for name, value in info.items()},
+                    ),
+                )
             ends = t == plant.steps
-            assert parts[2].tolist() == [ends and plant is not Tanks] * 4 and parts[3].tolist() == [ends and plant is Tanks] * 4
+            assert (
+                parts[2].tolist() == [ends and plant is not Tanks] * 4
+                and parts[3].tolist() == [ends and plant is Tanks] * 4
+            )
         observations = together.step(actions)[0]
     assert Tanks.steps == 25
 
@@ -212,19 +379,29 @@ def test_the_vector_environment_is_many_environments(plant):
 def test_a_seed_decides_all(plant, make):
     def played(seed):
         env = make(plant())
-        first, step = env.reset(seed=seed)[0], env.step(np.ones(env.action_space.shape))[:2]
+        first, step = (
+            env.reset(seed=seed)[0],
+            env.step(np.ones(env.action_space.shape))[:2],
+        )
         return first, *step, env.reset()[0]
 
     assert_equal(played(1), played(1))
     (first, _, rewards, second), others = played(1), played(2)
-    assert (first != others[0]).all() and (second != others[3]).all() and (first != second).all()
+    assert (
+        (first != others[0]).all()
+        and (second != others[3]).all()
+        and (first != second).all()
+    )
     assert plant is Interlock or np.any(rewards != others[2])
 
 
 @every_environment
 def test_what_goes_in_and_out_are_copies(make):
     env, twin = make(Tanks()), make(Tanks())
-    state, actions = np.full(env.observation_space.shape, 0.5), np.ones(env.action_space.shape)
+    state, actions = (
+        np.full(env.observation_space.shape, 0.5),
+        np.ones(env.action_space.shape),
+    )
     twin.reset(options={"state": state.copy()})
     begun, _ = env.reset(options={"state": state})
     state[:], begun[:] = 0.1, 0.2
@@ -240,14 +417,25 @@ def test_what_goes_in_and_out_are_copies(make):
 
 
 @every_environment
-@pytest.mark.parametrize("bad, message", [
-    (np.zeros(5), r"have shape .*6,?\), got \(5,\)"), (np.zeros((1, 1, 6)), r"have shape .*, got \(1, 1, 6\)"), (1, r"have shape .*, got \(\)"),
-    (2.0, r"hold only 0 \(off\) and 1 \(on\), got 2.0"), (0.5, "hold .*, got 0.5"), (math.nan, "hold .*, got nan"), (-1.0, "hold .*, got -1.0"), ("on", "hold .*, got on"),
-])
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        (np.zeros(5), r"have shape .*6,?\), got \(5,\)"),
+        (np.zeros((1, 1, 6)), r"have shape .*, got \(1, 1, 6\)"),
+        (1, r"have shape .*, got \(\)"),
+        (2.0, r"hold only 0 \(off\) and 1 \(on\), got 2.0"),
+        (0.5, "hold .*, got 0.5"),
+        (math.nan, "hold .*, got nan"),
+        (-1.0, "hold .*, got -1.0"),
+        ("on", "hold .*, got on"),
+    ],
+)
 def test_a_bad_action_changes_nothing(make, bad, message):
     env, twin = make(Tanks()), make(Tanks())
     if "hold" in message:
-        bad = np.array([0] * (math.prod(env.action_space.shape) - 1) + [bad], dtype=object).reshape(env.action_space.shape)
+        bad = np.array(
+            [0] * (math.prod(env.action_space.shape) - 1) + [bad], dtype=object
+        ).reshape(env.action_space.shape)
         bad = bad if "on" == bad.flat[-1] else bad.astype(float)
     for each in (env, twin):
         each.reset(seed=3)
@@ -261,23 +449,38 @@ def test_a_bad_action_changes_nothing(make, bad, message):
 
 
 @every_environment
-@pytest.mark.parametrize("bad, message", [
-    ([0.5, 0.5], "have shape"), ([[[0.5] * 3]], r"have shape .*got \(.*1, 1, 3\)"), ([0.5, 0.5, 1.01], "lie between"), ([0.5, -0.01, 0.5], "lie between .*-0.01"),
-    ([0.5, math.nan, 0.5], "lie between .*nan"),
-])
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        ([0.5, 0.5], "have shape"),
+        ([[[0.5] * 3]], r"have shape .*got \(.*1, 1, 3\)"),
+        ([0.5, 0.5, 1.01], "lie between"),
+        ([0.5, -0.01, 0.5], "lie between .*-0.01"),
+        ([0.5, math.nan, 0.5], "lie between .*nan"),
+    ],
+)
 def test_a_bad_start_changes_nothing(make, bad, message):
     env, twin = make(Tanks()), make(Tanks())
     for each in (env, twin):
         each.reset(seed=3)
-    for actions in np.random.default_rng(0).integers(0, 2, (25, *env.action_space.shape)):
+    for actions in np.random.default_rng(0).integers(
+        0, 2, (25, *env.action_space.shape)
+    ):
         with pytest.raises(ValueError, match=f"^state must {message}"):
             env.reset(options={"state": bad if make is ActuatorEnv else [bad] * 3})
         assert_equal(env.step(actions), twin.step(actions))
-    with pytest.raises(ValueError, match=r"^options may hold a state and nothing else, got \['levels'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"^options may hold a state and nothing else, got \['levels'\]",
+    ):
         env.reset(seed=4, options={"levels": bad})
     assert_equal(env.reset(options={}), twin.reset())
     for plant in (Additive(), Interlock()):
-        assert ActuatorEnv(plant).reset(options={"state": [-1, 0, 1]})[0].tolist() == [-1, 0, 1]
+        assert ActuatorEnv(plant).reset(options={"state": [-1, 0, 1]})[0].tolist() == [
+            -1,
+            0,
+            1,
+        ]
 
 
 @every_plant
@@ -287,7 +490,9 @@ def test_steps_before_the_first_reset_and_after_the_end(plant):
             env.step(np.zeros(env.action_space.shape))
     for _ in range(2):
         env.reset()
-        assert [env.step(NOTHING)[2:4] for _ in range(plant.steps)] == [(False, False)] * (plant.steps - 1) + [(plant is not Tanks, plant is Tanks)]
+        assert [env.step(NOTHING)[2:4] for _ in range(plant.steps)] == [
+            (False, False)
+        ] * (plant.steps - 1) + [(plant is not Tanks, plant is Tanks)]
         for _ in range(2):
             with pytest.raises(gymnasium.error.ResetNeeded):
                 env.step(NOTHING)
@@ -295,23 +500,50 @@ def test_steps_before_the_first_reset_and_after_the_end(plant):
 
 # Policies
 
+
 def test_the_order_of_combinations():
-    assert combinations(6).dtype == torch.float64 and combinations(6).tolist() == [[i >> j & 1 for j in range(6)] for i in range(64)]
+    assert combinations(6).dtype == torch.float64 and combinations(6).tolist() == [
+        [i >> j & 1 for j in range(6)] for i in range(64)
+    ]
 
 
 @every_policy
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
 def test_the_table_of_probabilities(policy, shape):
     outputs = 3 * normal(policy, *shape)
-    table, entropy, best, allowed = policy.log_table(outputs), policy.entropy(outputs), policy.best(outputs), only(policy)
-    assert table.shape == (*shape, 64) and entropy.shape == shape and best.shape == (*shape, 6)
+    table, entropy, best, allowed = (
+        policy.log_table(outputs),
+        policy.entropy(outputs),
+        policy.best(outputs),
+        only(policy),
+    )
+    assert (
+        table.shape == (*shape, 64)
+        and entropy.shape == shape
+        and best.shape == (*shape, 6)
+    )
     close(table.exp().sum(-1), torch.ones(shape, dtype=torch.float64))
-    assert (table.exp()[..., ~allowed] == 0).all() and (table.exp()[..., allowed] > 0).all()
-    close(policy.log_prob(outputs.unsqueeze(-2).expand(*shape, 64, -1), combinations(6).expand(*shape, 64, 6)), table)
-    assert entropy.numpy() == pytest.approx(scipy.stats.entropy(table.exp().numpy(), axis=-1), abs=1e-12)
-    assert torch.equal(index_of(best), table.argmax(-1)) and allowed[index_of(best)].all()
+    assert (table.exp()[..., ~allowed] == 0).all() and (
+        table.exp()[..., allowed] > 0
+    ).all()
+    close(
+        policy.log_prob(
+            outputs.unsqueeze(-2).expand(*shape, 64, -1),
+            combinations(6).expand(*shape, 64, 6),
+        ),
+        table,
+    )
+    assert entropy.numpy() == pytest.approx(
+        scipy.stats.entropy(table.exp().numpy(), axis=-1), abs=1e-12
+    )
+    assert (
+        torch.equal(index_of(best), table.argmax(-1)) and allowed[index_of(best)].all()
+    )
     fair = policy.entropy(torch.zeros(policy.width, dtype=torch.float64)).item()
-    assert fair == pytest.approx(math.log(1 + 6 + 15) if isinstance(policy, Masked) else 6 * math.log(2), abs=1e-12)
+    assert fair == pytest.approx(
+        math.log(1 + 6 + 15) if isinstance(policy, Masked) else 6 * math.log(2),
+        abs=1e-12,
+    )
     if isinstance(policy, Masked):
         unmasked = policy.policy.log_table(outputs)[..., allowed]
         close(table[..., allowed], unmasked - unmasked.logsumexp(-1, keepdim=True))
@@ -319,27 +551,49 @@ def test_the_table_of_probabilities(policy, shape):
 
 def test_factorised_is_minus_the_binary_cross_entropy_and_joint_a_softmax():
     outputs = 5 * normal(Factorised(6), 64)
-    expected = -F.binary_cross_entropy_with_logits(outputs, combinations(6), reduction="none").sum(-1)
+    expected = -F.binary_cross_entropy_with_logits(
+        outputs, combinations(6), reduction="none"
+    ).sum(-1)
     close(Factorised(6).log_prob(outputs, combinations(6)), expected, atol=1e-12)
     outputs = normal(Joint(6))
-    close(Joint(6).log_prob(outputs.expand(64, 64), combinations(6)).exp(), outputs.softmax(-1), atol=1e-12)
+    close(
+        Joint(6).log_prob(outputs.expand(64, 64), combinations(6)).exp(),
+        outputs.softmax(-1),
+        atol=1e-12,
+    )
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6))
 def test_autoregressive_is_a_plain_loop_over_switches(seed):
-    policy, uniforms = Autoregressive(6), torch.from_numpy(np.random.default_rng(seed).random(6))
+    policy, uniforms = (
+        Autoregressive(6),
+        torch.from_numpy(np.random.default_rng(seed).random(6)),
+    )
     outputs = normal(policy, seed=seed)
     couplings = iter(outputs[6:].tolist())
     rows = [[next(couplings) for _ in range(j)] for j in range(6)]
     assert next(couplings, None) is None
 
     def on(j, earlier):
-        return 1 / (1 + math.exp(-outputs[j].item() - sum(coupling * switch for coupling, switch in zip(rows[j], earlier, strict=True))))
+        return 1 / (
+            1
+            + math.exp(
+                -outputs[j].item()
+                - sum(
+                    coupling * switch
+                    for coupling, switch in zip(rows[j], earlier, strict=True)
+                )
+            )
+        )
 
-    for action in combinations(6)[seed % 7::7].tolist():
-        expected = math.prod(on(j, action[:j]) if action[j] else 1 - on(j, action[:j]) for j in range(6))
-        assert policy.log_prob(outputs, torch.tensor(action, dtype=torch.float64)).item() == pytest.approx(math.log(expected), abs=1e-12)
+    for action in combinations(6)[seed % 7 :: 7].tolist():
+        expected = math.prod(
+            on(j, action[:j]) if action[j] else 1 - on(j, action[:j]) for j in range(6)
+        )
+        assert policy.log_prob(
+            outputs, torch.tensor(action, dtype=torch.float64)
+        ).item() == pytest.approx(math.log(expected), abs=1e-12)
     drawn = []
     for j in range(6):
         drawn.append(float(uniforms[j] < on(j, drawn)))
@@ -354,14 +608,25 @@ def test_samples_are_as_frequent_as_the_table_says(policy):
     def p_value(drawn_from):
         drawn = policy.sample(drawn_from.expand(2, count // 2, -1), uniforms)
         counts = torch.bincount(index_of(drawn).flatten(), minlength=64)
-        assert drawn.dtype == torch.float64 and drawn.shape == uniforms.shape and counts[~allowed].sum() == 0
-        return scipy.stats.chisquare(counts[allowed], count * policy.log_table(outputs).exp()[allowed]).pvalue
+        assert (
+            drawn.dtype == torch.float64
+            and drawn.shape == uniforms.shape
+            and counts[~allowed].sum() == 0
+        )
+        return scipy.stats.chisquare(
+            counts[allowed], count * policy.log_table(outputs).exp()[allowed]
+        ).pvalue
 
     assert p_value(outputs) > 1e-3 > p_value(1.2 * outputs)
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.sampled_from(POLICIES), st.integers(0, 10**6), st.sampled_from([0.1, 30, 700, 1e6, 1e200]), st.floats(0, 1))
+@given(
+    st.sampled_from(POLICIES),
+    st.integers(0, 10**6),
+    st.sampled_from([0.1, 30, 700, 1e6, 1e200]),
+    st.floats(0, 1),
+)
 def test_extreme_outputs_and_uniforms(policy, seed, size, share):
     """Nothing is drawn that has probability 0, and gradients are finite."""
     random = np.random.default_rng(seed)
@@ -369,14 +634,29 @@ def test_extreme_outputs_and_uniforms(policy, seed, size, share):
         allowed = random.random(64) < share
         allowed[random.integers(64)] = True
         policy = Masked(policy.policy, torch.from_numpy(allowed))
-    outputs = torch.from_numpy(size * random.choice([-1.0, -0.5, 0, 0.9, 1], (8, policy.width))).requires_grad_()
-    for actions in (policy.sample(outputs, torch.from_numpy(random.choice([0.0, 1 - 2**-53, 0.5], (8, 6)))), policy.best(outputs)):
+    outputs = torch.from_numpy(
+        size * random.choice([-1.0, -0.5, 0, 0.9, 1], (8, policy.width))
+    ).requires_grad_()
+    for actions in (
+        policy.sample(
+            outputs, torch.from_numpy(random.choice([0.0, 1 - 2**-53, 0.5], (8, 6)))
+        ),
+        policy.best(outputs),
+    ):
         log_prob = policy.log_prob(outputs, actions)
-        assert only(policy)[index_of(actions)].all() and (log_prob > 6 * math.log(5e-324)).all() and (log_prob <= 0).all()
+        assert (
+            only(policy)[index_of(actions)].all()
+            and (log_prob > 6 * math.log(5e-324)).all()
+            and (log_prob <= 0).all()
+        )
     entropy = policy.entropy(outputs)
     assert (entropy > -1e-9).all() and (entropy < 6 * math.log(2) + 1e-9).all()
     for value in (log_prob, entropy):
-        assert torch.autograd.grad(value.sum(), outputs, retain_graph=True)[0].isfinite().all()
+        assert (
+            torch.autograd.grad(value.sum(), outputs, retain_graph=True)[0]
+            .isfinite()
+            .all()
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -384,7 +664,9 @@ def test_gradients(kind):
     allowed = torch.tensor([1, 0, 1, 1, 0, 1, 0, 1]).bool()
     for policy in (kind(3), Masked(kind(3), allowed)):
         outputs = normal(policy, 5).requires_grad_()
-        assert torch.autograd.gradcheck(lambda outputs: policy.log_prob(outputs, combinations(3)[allowed]), outputs)
+        assert torch.autograd.gradcheck(
+            lambda outputs: policy.log_prob(outputs, combinations(3)[allowed]), outputs
+        )
         assert torch.autograd.gradcheck(policy.entropy, outputs)
 
 
@@ -393,24 +675,40 @@ def test_bad_outputs_actions_and_uniforms(policy):
     outputs, actions = normal(policy, 2), torch.zeros(2, 6, dtype=torch.float64)
     for call, name in ((policy.log_prob, "actions"), (policy.sample, "uniforms")):
         for bad in (outputs[:, 1:], outputs[0, 0], torch.zeros(2, policy.width + 1)):
-            with pytest.raises(ValueError, match=f"^outputs must have {policy.width} numbers on the last axis, got shape "):
+            with pytest.raises(
+                ValueError,
+                match=f"^outputs must have {policy.width} numbers on the last axis, got shape ",
+            ):
                 call(bad, actions)
         for bad in (actions[:, 1:], actions[0, 0]):
-            with pytest.raises(ValueError, match=f"^{name} must have 6 numbers on the last axis, got shape "):
+            with pytest.raises(
+                ValueError,
+                match=f"^{name} must have 6 numbers on the last axis, got shape ",
+            ):
                 call(outputs, bad)
     for call in (policy.log_table, policy.best, policy.entropy):
         for bad in (outputs[:, 1:], torch.zeros(2, policy.width + 1)):
-            with pytest.raises(ValueError, match=rf"^outputs must have {policy.width} numbers on the last axis, got shape \(2, {bad.shape[1]}\)"):
+            with pytest.raises(
+                ValueError,
+                match=rf"^outputs must have {policy.width} numbers on the last axis, got shape \(2, {bad.shape[1]}\)",
+            ):
                 call(bad)
     for bad in (math.nan, math.inf):
         broken = outputs.clone()
         broken[1, 2] = bad
-        for call in (lambda broken: policy.log_prob(broken, actions), lambda broken: policy.sample(broken, actions), policy.log_table, policy.best):
+        for call in (
+            lambda broken: policy.log_prob(broken, actions),
+            lambda broken: policy.sample(broken, actions),
+            policy.log_table,
+            policy.best,
+        ):
             with pytest.raises(ValueError, match="^outputs must be finite"):
                 call(broken)
     for bad in (2, 0.5, -1, math.nan):
         actions[1, 3] = bad
-        with pytest.raises(ValueError, match=rf"^actions must be 0 \(off\) or 1 \(on\), got {bad}"):
+        with pytest.raises(
+            ValueError, match=rf"^actions must be 0 \(off\) or 1 \(on\), got {bad}"
+        ):
             policy.log_prob(outputs, actions)
 
 
@@ -420,15 +718,34 @@ def test_outputs_and_actions_broadcast_and_actions_may_be_of_any_type(policy):
     found = policy.log_prob(outputs, actions)
     assert found.shape == (5, 3)
     for row, column in itertools.product(range(5), range(3)):
-        assert torch.isclose(found[row, column], policy.log_prob(outputs[row, 0], actions[column]), rtol=0, atol=1e-12)
-    assert torch.equal(found, policy.log_prob(outputs, actions.int())) and torch.equal(found, policy.log_prob(outputs, actions.bool()))
+        assert torch.isclose(
+            found[row, column],
+            policy.log_prob(outputs[row, 0], actions[column]),
+            rtol=0,
+            atol=1e-12,
+        )
+    assert torch.equal(found, policy.log_prob(outputs, actions.int())) and torch.equal(
+        found, policy.log_prob(outputs, actions.bool())
+    )
     if isinstance(policy, Masked):
-        assert torch.equal(found, Masked(policy.policy, ALLOWED.tolist()).log_prob(outputs, actions))
+        assert torch.equal(
+            found, Masked(policy.policy, ALLOWED.tolist()).log_prob(outputs, actions)
+        )
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(64).bool(), torch.ones(64), torch.ones(63).bool(), torch.ones(1, 64).bool()])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        torch.zeros(64).bool(),
+        torch.ones(64),
+        torch.ones(63).bool(),
+        torch.ones(1, 64).bool(),
+    ],
+)
 def test_bad_masks(bad):
-    with pytest.raises(ValueError, match="^allowed must be 64 bools, at least one of them true, got "):
+    with pytest.raises(
+        ValueError, match="^allowed must be 64 bools, at least one of them true, got "
+    ):
         Masked(Factorised(6), bad)
 
 
@@ -443,22 +760,39 @@ def network(policy):
 
 def plain_training(seed, updates, episodes, entropy):
     """Policy gradient for one seed on the tanks, one episode and one step after another."""
-    model, random, env, returns = seeded(network(Factorised(6)), seed), np.random.default_rng(seed), ActuatorEnv(Tanks()), []
+    model, random, env, returns = (
+        seeded(network(Factorised(6)), seed),
+        np.random.default_rng(seed),
+        ActuatorEnv(Tanks()),
+        [],
+    )
     optimizer = SGD(model.parameters())
     for _ in range(updates):
-        starts, uniforms = random.random((episodes // 8, 3)), random.random((25, episodes, 6))
+        starts, uniforms = (
+            random.random((episodes // 8, 3)),
+            random.random((25, episodes, 6)),
+        )
         earned, losses, loss = np.zeros((episodes, 25)), {}, 0
         for e in range(episodes):
             seen, _ = env.reset(options={"state": starts[e // 8]})
             for t in range(25):
                 logits = model(torch.from_numpy(2 * seen - 1))
                 action = torch.from_numpy(uniforms[t, e]) < logits.sigmoid()
-                losses[e, t] = F.binary_cross_entropy_with_logits(logits, action.double(), reduction="sum")
-                loss = loss - entropy * torch.distributions.Bernoulli(logits=logits).entropy().sum()
+                losses[e, t] = F.binary_cross_entropy_with_logits(
+                    logits, action.double(), reduction="sum"
+                )
+                loss = (
+                    loss
+                    - entropy
+                    * torch.distributions.Bernoulli(logits=logits).entropy().sum()
+                )
                 seen, earned[e, t], *_ = env.step(action.numpy())
         for e, t in losses:
             siblings = range(e // 8 * 8, e // 8 * 8 + 8)
-            loss = loss + losses[e, t] * (earned[e, t:].sum() - np.mean([earned[other, t:].sum() for other in siblings]))
+            loss = loss + losses[e, t] * (
+                earned[e, t:].sum()
+                - np.mean([earned[other, t:].sum() for other in siblings])
+            )
         optimizer.zero_grad()
         (loss / (25 * episodes)).backward()
         optimizer.step()
@@ -468,9 +802,20 @@ def plain_training(seed, updates, episodes, entropy):
 
 @pytest.mark.parametrize("entropy", [0.0, 0.3])
 def test_training_is_the_advantage_weighted_cross_entropy(entropy):
-    model, returns = train(Tanks(), Factorised(6), network(Factorised(6)), seeds=[3, 0], updates=2, episodes=16, optimizer=SGD, entropy=entropy)
+    model, returns = train(
+        Tanks(),
+        Factorised(6),
+        network(Factorised(6)),
+        seeds=[3, 0],
+        updates=2,
+        episodes=16,
+        optimizer=SGD,
+        entropy=entropy,
+    )
     alone, expected = plain_training(0, 2, 16, entropy)
-    assert returns.shape == (2, 2) and returns[:, 1].tolist() == pytest.approx(expected, abs=1e-10)
+    assert returns.shape == (2, 2) and returns[:, 1].tolist() == pytest.approx(
+        expected, abs=1e-10
+    )
     for layer in (0, 2):
         close(model[layer].weight[1].T, alone[layer].weight, check_stride=False)
         close(model[layer].bias[1, 0], alone[layer].bias)
@@ -480,26 +825,54 @@ def test_training_is_the_advantage_weighted_cross_entropy(entropy):
 @every_plant
 @every_policy
 def test_a_seed_does_not_depend_on_the_others(plant, policy):
-    options = {"updates": 3, "episodes": 2 * SIBLINGS, "optimizer": ADAM, "entropy": 0.01}
-    (model, returns), (again, same_returns), (alone, alone_returns) = (train(plant(), policy, network(policy), seeds=seeds, **options)
-                                                                       for seeds in ([5, 1, 1000], [5, 1, 1000], [1]))
+    options = {
+        "updates": 3,
+        "episodes": 2 * SIBLINGS,
+        "optimizer": ADAM,
+        "entropy": 0.01,
+    }
+    (model, returns), (again, same_returns), (alone, alone_returns) = (
+        train(plant(), policy, network(policy), seeds=seeds, **options)
+        for seeds in ([5, 1, 1000], [5, 1, 1000], [1])
+    )
     assert torch.equal(returns, same_returns)
     close(returns[:, 1:2], alone_returns)
-    for here, same, other in zip(model.parameters(), again.parameters(), alone.parameters()):
-        assert torch.equal(here, same) and not torch.allclose(here[0], here[1], atol=1e-3)
+    for here, same, other in zip(
+        model.parameters(), again.parameters(), alone.parameters()
+    ):
+        assert torch.equal(here, same) and not torch.allclose(
+            here[0], here[1], atol=1e-3
+        )
         close(here[1:2], other)
 
 
 @every_policy
 def test_learning_pays(policy):
-    _, returns = train(Additive(), policy, network(policy), seeds=[0, 1, 2], updates=150, episodes=64, optimizer=ADAM)
-    assert (returns[-20:].mean(0) > returns[:5].mean(0) + 0.1).all() and (returns <= 1).all()
+    _, returns = train(
+        Additive(),
+        policy,
+        network(policy),
+        seeds=[0, 1, 2],
+        updates=150,
+        episodes=64,
+        optimizer=ADAM,
+    )
+    assert (returns[-20:].mean(0) > returns[:5].mean(0) + 0.1).all() and (
+        returns <= 1
+    ).all()
 
 
 def test_entropy_is_kept_where_it_counts():
     policy, states = Joint(6), torch.zeros(3, 1, 3, dtype=torch.float64)
     options = {"seeds": [0, 1, 2], "updates": 80, "episodes": 64, "optimizer": ADAM}
-    without, little, much = (policy.entropy(train(Interlock(), policy, network(policy), entropy=entropy, **options)[0](states)) for entropy in (0.0, 0.1, 10.0))
+    without, little, much = (
+        policy.entropy(
+            train(Interlock(), policy, network(policy), entropy=entropy, **options)[0](
+                states
+            )
+        )
+        for entropy in (0.0, 0.1, 10.0)
+    )
     assert (little > without + 0.2).all() and (much > little).all() and (much > 4).all()
 
 
@@ -509,35 +882,66 @@ def test_roll_out_without_chance_takes_the_best(plant, policy):
     plant, model = plant(), stack(network(policy), [0, 1]).requires_grad_(False)
     states = torch.from_numpy(plant.begin(np.random.default_rng(0), 6)).view(2, 3, 3)
     observations, actions, rewards = roll_out(plant, policy, model, states.clone())
-    assert observations.shape == (2, plant.steps + 1, 3, 3) and actions.shape == (2, plant.steps, 3, 6) and rewards.shape == (2, plant.steps, 3)
+    assert (
+        observations.shape == (2, plant.steps + 1, 3, 3)
+        and actions.shape == (2, plant.steps, 3, 6)
+        and rewards.shape == (2, plant.steps, 3)
+    )
     assert torch.equal(observations[:, 0], states)
     env = ActuatorEnv(plant)
     for s, n in np.ndindex(2, 3):
         env.reset(options={"state": states[s, n].numpy()})
         for t in range(plant.steps):
-            assert torch.equal(actions[s, t, n], policy.best(model(scaled(plant, observations[:, t])))[s, n])
-            assert_equal(env.step(actions[s, t, n].numpy())[:2], (observations[s, t + 1, n].numpy(), rewards[s, t, n].item()))
+            assert torch.equal(
+                actions[s, t, n],
+                policy.best(model(scaled(plant, observations[:, t])))[s, n],
+            )
+            assert_equal(
+                env.step(actions[s, t, n].numpy())[:2],
+                (observations[s, t + 1, n].numpy(), rewards[s, t, n].item()),
+            )
 
 
 def test_observations_are_scaled_to_the_same_range():
     numbers = torch.tensor([[0, 0.25, 1.0]], dtype=torch.float64)
-    assert scaled(Tanks(), numbers).tolist() == [[-1, -0.5, 1]] and torch.equal(scaled(Additive(), numbers), numbers)
+    assert scaled(Tanks(), numbers).tolist() == [[-1, -0.5, 1]] and torch.equal(
+        scaled(Additive(), numbers), numbers
+    )
 
 
-@pytest.mark.parametrize("episodes, inputs, width, message", [
-    (0, 3, 6, "episodes must be a multiple of 8, got 0"), (-8, 3, 6, "episodes must be a .*, got -8"), (12, 3, 6, "episodes must be a multiple of 8, got 12"),
-    (8, 3, 64, "outputs must have 6 numbers"), (8, 2, 6, r"inputs must have shape \(2 seeds, samples, 2 features\)"),
-])
+@pytest.mark.parametrize(
+    "episodes, inputs, width, message",
+    [
+        (0, 3, 6, "episodes must be a multiple of 8, got 0"),
+        (-8, 3, 6, "episodes must be a .*, got -8"),
+        (12, 3, 6, "episodes must be a multiple of 8, got 12"),
+        (8, 3, 64, "outputs must have 6 numbers"),
+        (8, 2, 6, r"inputs must have shape \(2 seeds, samples, 2 features\)"),
+    ],
+)
 def test_bad_training(episodes, inputs, width, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        train(Tanks(), Factorised(6), lambda: nn.Sequential(nn.Linear(inputs, width)), seeds=[0, 1], updates=1, episodes=episodes, optimizer=SGD)
+        train(
+            Tanks(),
+            Factorised(6),
+            lambda: nn.Sequential(nn.Linear(inputs, width)),
+            seeds=[0, 1],
+            updates=1,
+            episodes=episodes,
+            optimizer=SGD,
+        )
 
 
 # The outside check
 
+
 def test_ppo_learns_and_is_measured_as_the_policies_are():
     distances, played = ppo_tanks.learn(0, 4096, 2)
-    assert len(distances) == 2 and all(0 < distance < 50 for distance in distances) and played == 4096
+    assert (
+        len(distances) == 2
+        and all(0 < distance < 50 for distance in distances)
+        and played == 4096
+    )
 
     class Feed:
         def predict(self, states, deterministic):
@@ -545,10 +949,15 @@ def test_ppo_learns_and_is_measured_as_the_policies_are():
             return np.tile(valve("feed 1").astype(np.int8), (len(states), 1)), None
 
     # The first tank rises by 0.1 m a step to its rim: it is 7.2 m off its target over 25 steps. In the second episode the last is 0.3 m off, too.
-    assert ppo_tanks.distance(Feed(), Tanks(), np.array([[0, 0.5, 0.3], [0, 0.5, 0.6]])) == pytest.approx(100 * (7.2 + 7.2 + 25 * 0.3) / 3 / 25 / 2)
+    assert ppo_tanks.distance(
+        Feed(), Tanks(), np.array([[0, 0.5, 0.3], [0, 0.5, 0.6]])
+    ) == pytest.approx(100 * (7.2 + 7.2 + 25 * 0.3) / 3 / 25 / 2)
 
 
 def test_the_stored_curves_of_ppo():
     table = json.loads(ppo_tanks.TABLE.read_text("utf-8"))
-    assert np.shape(table["distance_cm"]) == (ppo_tanks.SEEDS, ppo_tanks.CHECKPOINTS) and np.isfinite(table["distance_cm"]).all()
+    assert (
+        np.shape(table["distance_cm"]) == (ppo_tanks.SEEDS, ppo_tanks.CHECKPOINTS)
+        and np.isfinite(table["distance_cm"]).all()
+    )
     assert table["steps"] >= ppo_tanks.STEPS

@@ -25,8 +25,14 @@ def words(text):
 
 def claim_metadata(notebook):
     """The metadata of the outputs that are claims, in order."""
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    return [output["metadata"] for output in outputs if "claim" in output.get("metadata", {})]
+    outputs = [
+        output for cell in notebook["cells"] for output in cell.get("outputs", [])
+    ]
+    return [
+        output["metadata"]
+        for output in outputs
+        if "claim" in output.get("metadata", {})
+    ]
 
 
 def test_every_page_is_built_and_the_first_leads_to_the_front_page(site):
@@ -41,7 +47,14 @@ def test_the_front_page_shows_every_claim(site):
     for page in NOTEBOOKS:
         notebook = json.loads((ROOT / f"{page}.ipynb").read_text("utf-8"))
         for metadata in claim_metadata(notebook):
-            cells = [words(BeautifulSoup(MARKDOWN.render(metadata["claim"][key]), "html.parser").text) for key in ("statement", "evidence")]
+            cells = [
+                words(
+                    BeautifulSoup(
+                        MARKDOWN.render(metadata["claim"][key]), "html.parser"
+                    ).text
+                )
+                for key in ("statement", "evidence")
+            ]
             expected.append([page.rsplit("/")[-1] + ".html", *cells])
     shown = []
     for row in html(site / f"{PAGES[0]}.html").select(".claims tbody tr"):
@@ -68,8 +81,12 @@ def test_a_chapter_that_loses_its_claims_stops_the_build(source, build, tmp_path
 
 def test_the_icon_font_holds_the_icons_that_the_style_sheet_takes_from_it():
     static = ROOT / "book" / "_static"
-    taken = re.search(r"unicode-range: (.*);", (static / "book.css").read_text("utf-8"))[1]
-    assert sorted(TTFont(static / "icons.woff").getBestCmap()) == [int(code, 16) for code in re.findall(r"U\+(\w+)", taken)]
+    taken = re.search(
+        r"unicode-range: (.*);", (static / "book.css").read_text("utf-8")
+    )[1]
+    assert sorted(TTFont(static / "icons.woff").getBestCmap()) == [
+        int(code, 16) for code in re.findall(r"U\+(\w+)", taken)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["html", "css"])
@@ -77,7 +94,12 @@ def test_no_page_names_a_script_style_font_or_image_of_another_host(site, kind):
     elsewhere = re.compile(r"^\s*(https?:)?//", re.I)
     for path in site.rglob(f"*.{kind}"):
         if kind == "css":
-            found = re.findall(r"""(?:url\(|@import)\s*["']?([^"')\s]+)""", path.read_text("utf-8"))
+            found = re.findall(
+                r"""(?:url\(|@import)\s*["']?([^"')\s]+)""", path.read_text("utf-8")
+            )
         else:
-            found = [tag.get("src") or tag.get("href") or "" for tag in html(path).select("[src], link[href]")]
+            found = [
+                tag.get("src") or tag.get("href") or ""
+                for tag in html(path).select("[src], link[href]")
+            ]
         assert [address for address in found if elsewhere.match(address)] == [], path

@@ -23,14 +23,22 @@ def shown(function, *arguments):
     return output.data, output.metadata
 
 
-@pytest.mark.parametrize("holds", [True, np.True_, np.array(True), torch.tensor(2.0) > 1])
+@pytest.mark.parametrize(
+    "holds", [True, np.True_, np.array(True), torch.tensor(2.0) > 1]
+)
 def test_a_claim_that_holds(holds):
     data, metadata = shown(claim, "Two is more than one", holds, "2 and 1")
-    assert data == dict.fromkeys(["text/markdown", "text/plain"], "**Two is more than one.** Measured: 2 and 1.")
-    assert metadata == {"claim": {"statement": "Two is more than one", "evidence": "2 and 1"}}
+    assert data == dict.fromkeys(
+        ["text/markdown", "text/plain"], "**Two is more than one.** Measured: 2 and 1."
+    )
+    assert metadata == {
+        "claim": {"statement": "Two is more than one", "evidence": "2 and 1"}
+    }
 
 
-@pytest.mark.parametrize("holds", [False, np.False_, np.array(False), torch.tensor(2.0) < 1])
+@pytest.mark.parametrize(
+    "holds", [False, np.False_, np.array(False), torch.tensor(2.0) < 1]
+)
 def test_a_claim_that_does_not_hold(holds):
     with capture_output() as captured, pytest.raises(ClaimFailed) as failed:
         claim("One is more than two", holds, "1 and 2")
@@ -39,17 +47,44 @@ def test_a_claim_that_does_not_hold(holds):
 
 
 def test_a_failed_claim_stops_a_run_even_where_assert_is_switched_off():
-    assert issubclass(ClaimFailed, AssertionError)  # pytest and readers know what that means
+    assert issubclass(
+        ClaimFailed, AssertionError
+    )  # pytest and readers know what that means
     with pytest.raises(ClaimFailed):
-        exec(compile("claim('One is two', False, '1 and 2')", "cell", "exec", optimize=2), {"claim": claim})
+        exec(
+            compile(
+                "claim('One is two', False, '1 and 2')", "cell", "exec", optimize=2
+            ),
+            {"claim": claim},
+        )
 
 
-@pytest.mark.parametrize("holds", [
-    None, 1, 0, 1.0, np.nan, "True", ..., [True], [], np.array([True]), np.array([True, False]), np.int64(1),
-    torch.tensor([True]), torch.tensor(1), torch.ones(2, 2) > 0,
-], ids=str)
+@pytest.mark.parametrize(
+    "holds",
+    [
+        None,
+        1,
+        0,
+        1.0,
+        np.nan,
+        "True",
+        ...,
+        [True],
+        [],
+        np.array([True]),
+        np.array([True, False]),
+        np.int64(1),
+        torch.tensor([True]),
+        torch.tensor(1),
+        torch.ones(2, 2) > 0,
+    ],
+    ids=str,
+)
 def test_not_one_truth_value(holds):
-    with capture_output() as captured, pytest.raises(ValueError, match="^holds must be one truth value, got "):
+    with (
+        capture_output() as captured,
+        pytest.raises(ValueError, match="^holds must be one truth value, got "),
+    ):
         claim("A sentence", holds, "a number")
     assert captured.outputs == []
 
@@ -57,16 +92,27 @@ def test_not_one_truth_value(holds):
 @pytest.mark.parametrize("name", ["statement", "evidence"])
 @pytest.mark.parametrize("text", ["", "  ", "\n", "two\nlines", None, 0.5, ["text"]])
 def test_not_a_line_of_text(name, text):
-    arguments = {"statement": "A sentence", "holds": True, "evidence": "a number"} | {name: text}
+    arguments = {"statement": "A sentence", "holds": True, "evidence": "a number"} | {
+        name: text
+    }
     with pytest.raises(ValueError, match=f"^{name} must be "):
         claim(**arguments)
 
 
 def test_the_table_holds_every_claim_once():
-    for statement, evidence in [("First", "1"), ("Second: |A| < |B|", "2 | 3"), ("First", "4")]:  # the first cell is run again
+    for statement, evidence in [
+        ("First", "1"),
+        ("Second: |A| < |B|", "2 | 3"),
+        ("First", "4"),
+    ]:  # the first cell is run again
         shown(claim, statement, True, evidence)
     data, metadata = shown(claims_table)
     assert data["text/markdown"].splitlines() == [
-        "| | claim | measured |", "| --- | --- | --- |", "| 1 | First | 4 |", r"| 2 | Second: \|A\| < \|B\| | 2 \| 3 |",
+        "| | claim | measured |",
+        "| --- | --- | --- |",
+        "| 1 | First | 4 |",
+        r"| 2 | Second: \|A\| < \|B\| | 2 \| 3 |",
     ]
-    assert "claim" not in metadata  # the table on the front page gathers claims, and this is not one
+    assert (
+        "claim" not in metadata
+    )  # the table on the front page gathers claims, and this is not one

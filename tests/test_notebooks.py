@@ -1,12 +1,10 @@
 """What must hold for every notebook of the book, as it is stored. (`make test` also runs them again, with nbval.)"""
 
-import copy
 import re
 
 import nbformat
-import pytest
-
 import notebooks
+import pytest
 from typed_numbers import MARKDOWN, typed_numbers
 
 PATHS = sorted((notebooks.ROOT / "book").glob("*.ipynb"))
@@ -57,31 +55,50 @@ def outputs(notebook):
 
 
 def claims(notebook):
-    return [output.metadata["claim"] for output in outputs(notebook) if "claim" in output.get("metadata", {})]
+    return [
+        output.metadata["claim"]
+        for output in outputs(notebook)
+        if "claim" in output.get("metadata", {})
+    ]
 
 
 def figures(notebook):
-    return [cell for cell in code(notebook) if any("image/png" in output.get("data", {}) for output in cell.outputs)]
+    return [
+        cell
+        for cell in code(notebook)
+        if any("image/png" in output.get("data", {}) for output in cell.outputs)
+    ]
 
 
 def exercises(notebook):
-    return [cell for cell in code(notebook) if re.search(r"^answer_\d+ = ", cell.source, re.M)]
+    return [
+        cell
+        for cell in code(notebook)
+        if re.search(r"^answer_\d+ = ", cell.source, re.M)
+    ]
 
 
 def output_texts(notebook):
     texts = [output.get("text", "") for output in outputs(notebook)]
     return texts + [
-        text for output in outputs(notebook) for kind, text in output.get("data", {}).items() if kind in ("text/plain", "text/markdown")
+        text
+        for output in outputs(notebook)
+        for kind, text in output.get("data", {}).items()
+        if kind in ("text/plain", "text/markdown")
     ]
 
 
 def check_runs(notebook):
     counts = [cell.execution_count for cell in code(notebook)]
-    assert counts == list(range(1, len(counts) + 1)), f"not run from top to bottom: {counts}. Try `make notebooks`"
+    assert counts == list(range(1, len(counts) + 1)), (
+        f"not run from top to bottom: {counts}. Try `make notebooks`"
+    )
 
 
 def test_normal_form(path):
-    assert path.read_text("utf-8") == notebooks.normal_form(path), f"try `python tools/notebooks.py normalise {path.name}`"
+    assert path.read_text("utf-8") == notebooks.normal_form(path), (
+        f"try `python tools/notebooks.py normalise {path.name}`"
+    )
 
 
 def test_run_in_order(notebook):
@@ -102,18 +119,28 @@ def test_ids(notebook):
     assert len(set(ids)) == len(ids)
     for name in ids:
         assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name), name
-        assert not re.fullmatch(r"[0-9a-f]{8}(-.*)?", name), f"{name} was made by chance: give it a name"
+        assert not re.fullmatch(r"[0-9a-f]{8}(-.*)?", name), (
+            f"{name} was made by chance: give it a name"
+        )
 
 
 def test_outputs_are_clean(notebook):
     for cell in code(notebook):
         for output in cell.outputs:
-            assert output.output_type != "error" and output.get("name") != "stderr", (cell.id, output)
+            assert output.output_type != "error" and output.get("name") != "stderr", (
+                cell.id,
+                output,
+            )
 
 
 def test_no_machine_path(notebook):
     texts = [cell.source for cell in notebook.cells] + output_texts(notebook)
-    texts += [text for output in outputs(notebook) for kind, text in output.get("data", {}).items() if kind == "text/html"]
+    texts += [
+        text
+        for output in outputs(notebook)
+        for kind, text in output.get("data", {}).items()
+        if kind == "text/html"
+    ]
     for text in texts:
         assert not MACHINE_PATH.search(text) and str(notebooks.ROOT) not in text, text
 
@@ -121,34 +148,62 @@ def test_no_machine_path(notebook):
 def test_bootstrap(notebook):
     first = code(notebook)[0]
     assert first.id == "bootstrap"
-    assert first.source.replace(f'REPO = "{notebooks.repository()}"', 'REPO = ""') == notebooks.BOOTSTRAP
+    assert (
+        first.source.replace(f'REPO = "{notebooks.repository()}"', 'REPO = ""')
+        == notebooks.BOOTSTRAP
+    )
     assert first.outputs == []
     assert "hide-input" in tags(first)
 
 
 def test_hidden_cells_are_hidden_in_colab_too(notebook):
     """The tags hide a cell in the book; in Colab the metadata and the first line do."""
-    hidden = [cell.id for cell in code(notebook) if "hide-input" in tags(cell) or "hide-cell" in tags(cell)]
-    assert [cell.id for cell in code(notebook) if cell.metadata.get("cellView") == "form"] == hidden
-    assert [cell.id for cell in code(notebook) if cell.source.startswith("# @title ")] == hidden
+    hidden = [
+        cell.id
+        for cell in code(notebook)
+        if "hide-input" in tags(cell) or "hide-cell" in tags(cell)
+    ]
+    assert [
+        cell.id for cell in code(notebook) if cell.metadata.get("cellView") == "form"
+    ] == hidden
+    assert [
+        cell.id for cell in code(notebook) if cell.source.startswith("# @title ")
+    ] == hidden
 
 
 def test_figures(notebook):
     assert len(figures(notebook)) >= 4
     for cell in figures(notebook):
-        assert len([output for output in cell.outputs if "image/png" in output.get("data", {})]) == 1, cell.id
+        assert (
+            len(
+                [
+                    output
+                    for output in cell.outputs
+                    if "image/png" in output.get("data", {})
+                ]
+            )
+            == 1
+        ), cell.id
         settings = cell.metadata.get("mystnb", {})
         caption = settings.get("figure", {}).get("caption", "")
         alt = settings.get("image", {}).get("alt", "")
         assert caption.strip(), f"{cell.id} has no caption"
-        assert len(alt) >= 40 and alt.strip().endswith("."), f"{cell.id}: say in a sentence what is seen, not {alt!r}"
+        assert len(alt) >= 40 and alt.strip().endswith("."), (
+            f"{cell.id}: say in a sentence what is seen, not {alt!r}"
+        )
         assert alt != caption, cell.id
-        assert settings["figure"].get("name", "").startswith("fig-"), f"{cell.id} has no name that starts with fig-"
+        assert settings["figure"].get("name", "").startswith("fig-"), (
+            f"{cell.id} has no name that starts with fig-"
+        )
 
 
 def test_names_are_used_once_in_the_book():
     books = [nbformat.read(path, as_version=4) for path in PATHS]
-    names = [cell.metadata["mystnb"]["figure"]["name"] for book in books for cell in figures(book)]
+    names = [
+        cell.metadata["mystnb"]["figure"]["name"]
+        for book in books
+        for cell in figures(book)
+    ]
     assert len(set(names)) == len(names), names
     statements = [claim["statement"] for book in books for claim in claims(book)]
     assert len(set(statements)) == len(statements), statements
@@ -164,15 +219,33 @@ def test_claims(notebook):
 
 def test_anatomy(notebook):
     opening = notebook.cells[0].source
-    assert opening.startswith("# ") and "?" in opening, "a chapter opens with its title and a question"
-    before = "\n\n".join(cell.source for cell in notebook.cells[:notebook.cells.index(code(notebook)[0])])
+    assert opening.startswith("# ") and "?" in opening, (
+        "a chapter opens with its title and a question"
+    )
+    before = "\n\n".join(
+        cell.source
+        for cell in notebook.cells[: notebook.cells.index(code(notebook)[0])]
+    )
     assert "short answer" in before.lower()
-    header = next(paragraph for paragraph in before.split("\n\n") if "[Open in Colab](" in paragraph)
+    header = next(
+        paragraph
+        for paragraph in before.split("\n\n")
+        if "[Open in Colab](" in paragraph
+    )
     assert re.search(r"\b\d+ minutes?\b", header), f"how many minutes to read? {header}"
-    assert re.search(r"\b\d+ (s|seconds?)\b", header), f"how many whole seconds to run? {header}"
-    assert re.search(r"\b(know|need|before|prerequisites?)\b", header, re.I), f"what must a reader know first? {header}"
+    assert re.search(r"\b\d+ (s|seconds?)\b", header), (
+        f"how many whole seconds to run? {header}"
+    )
+    assert re.search(r"\b(know|need|before|prerequisites?)\b", header, re.I), (
+        f"what must a reader know first? {header}"
+    )
     tokens = [MARKDOWN.parse(cell.source) for cell in markdown(notebook)]
-    titles = [(part[i].tag, part[i + 1].content) for part in tokens for i, token in enumerate(part) if token.type == "heading_open"]
+    titles = [
+        (part[i].tag, part[i + 1].content)
+        for part in tokens
+        for i, token in enumerate(part)
+        if token.type == "heading_open"
+    ]
     assert [tag for tag, _ in titles].count("h1") == 1
     assert [title for tag, title in titles if tag == "h2"][-3:] == HEADINGS
     assert "claims_table()" in code(notebook)[-1].source
@@ -185,12 +258,26 @@ def test_exercises(notebook):
     solutions = [cell for cell in sources.values() if "solution" in tags(cell)]
     assert len(solutions) == count
     for number, (answer, solution) in enumerate(zip(exercises(notebook), solutions), 1):
-        check = next(cell for cell in sources.values() if f"check_{number} = Exercise(" in cell.source)
-        assert f"answer_{number} = ..." in answer.source and answer.outputs == [], answer.id
-        assert f"check_{number}(answer_{number})" in check.source and "hide-input" in tags(check), check.id
+        check = next(
+            cell
+            for cell in sources.values()
+            if f"check_{number} = Exercise(" in cell.source
+        )
+        assert f"answer_{number} = ..." in answer.source and answer.outputs == [], (
+            answer.id
+        )
+        assert (
+            f"check_{number}(answer_{number})" in check.source
+            and "hide-input" in tags(check)
+        ), check.id
         assert said(check) == f"Exercise {number}: not answered yet.\n", check.id
-        assert f"solution_{number} =" in solution.source or f"def solution_{number}(" in solution.source, solution.id
-        assert solution.source.endswith(f"check_{number}(solution_{number})") and "hide-cell" in tags(solution), solution.id
+        assert (
+            f"solution_{number} =" in solution.source
+            or f"def solution_{number}(" in solution.source
+        ), solution.id
+        assert solution.source.endswith(
+            f"check_{number}(solution_{number})"
+        ) and "hide-cell" in tags(solution), solution.id
         # Colab and GitHub show the output of a hidden cell: it must not give the answer away.
         assert said(solution) == f"Exercise {number}: right.\n", solution.id
 
@@ -212,7 +299,10 @@ def test_no_typed_number(notebook):
     for cell in figures(notebook):
         texts[f"caption of {cell.id}"] = cell.metadata["mystnb"]["figure"]["caption"]
         texts[f"alt text of {cell.id}"] = cell.metadata["mystnb"]["image"]["alt"]
-    found = {name: typed_numbers(text, output_texts(notebook)) for name, text in texts.items()}
+    found = {
+        name: typed_numbers(text, output_texts(notebook))
+        for name, text in texts.items()
+    }
     assert {name: typed for name, typed in found.items() if typed} == {}
 
 
@@ -227,30 +317,59 @@ def not_plain(source):
     for block in MARKDOWN.parse(source):
         children = block.children or []
         texts = [child.content for child in children if child.type == "text"]
-        if block.type == "html_block" or any(child.type == "html_inline" for child in children):
+        if block.type == "html_block" or any(
+            child.type == "html_inline" for child in children
+        ):
             found.append("HTML")
         if block.type == "fence" and block.info.startswith("{"):
             found.append("a directive")
-        if block.type == "inline" and re.match(r":::|%|\+\+\+|\([\w-]+\)=$", block.content):
+        if block.type == "inline" and re.match(
+            r":::|%|\+\+\+|\([\w-]+\)=$", block.content
+        ):
             found.append(f"MyST: {block.content}")
-        if any(re.search(r"\{[\w:-]+\}$", child.content) and after.type == "code_inline" for child, after in zip(children, children[1:])):
+        if any(
+            re.search(r"\{[\w:-]+\}$", child.content) and after.type == "code_inline"
+            for child, after in zip(children, children[1:])
+        ):
             found.append("a role")
         if any("$" in text for text in texts):
             found.append("a dollar sign that opens no formula")
     return found
 
 
-@pytest.mark.parametrize("source", [
-    ":::{note}\nA note.\n:::", "```{note}\nA note.\n```", "{doc}`setups`", "It has {{ count }} labels.", "It costs $5.",
-    r"It costs \$5.", "From $5 to $10.", "$x + 1", "<b>bold</b>", "<div>\n</div>", "(target)=\n# Title", "% a comment", "+++", "$ x $",
-])
+@pytest.mark.parametrize(
+    "source",
+    [
+        ":::{note}\nA note.\n:::",
+        "```{note}\nA note.\n```",
+        "{doc}`setups`",
+        "It has {{ count }} labels.",
+        "It costs $5.",
+        r"It costs \$5.",
+        "From $5 to $10.",
+        "$x + 1",
+        "<b>bold</b>",
+        "<div>\n</div>",
+        "(target)=\n# Title",
+        "% a comment",
+        "+++",
+        "$ x $",
+    ],
+)
 def test_not_plain(source):
     assert not_plain(source)
 
 
-@pytest.mark.parametrize("source", [
-    "# Title\n\nText with $x_1$, `{}`, and $$y = \\frac{1}{K}$$.", "| a | b |\n| --- | --- |\n| $K$ | `x` |", "```python\nf'{x}'\n```",
-    "The set {1, 2} and `code`.", "$K$-way, $K$.", "$2K$, or $K/2$",
-])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "# Title\n\nText with $x_1$, `{}`, and $$y = \\frac{1}{K}$$.",
+        "| a | b |\n| --- | --- |\n| $K$ | `x` |",
+        "```python\nf'{x}'\n```",
+        "The set {1, 2} and `code`.",
+        "$K$-way, $K$.",
+        "$2K$, or $K/2$",
+    ],
+)
 def test_plain(source):
     assert not not_plain(source)

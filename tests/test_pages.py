@@ -15,9 +15,14 @@ from playwright.sync_api import sync_playwright
 from toc import NOTEBOOKS, PAGES
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])),
+    None,
+)
 if CHROMIUM is None:
-    pytest.skip("no browser: install chromium, or set CHROMIUM to the path of one", allow_module_level=True)
+    pytest.skip(
+        "no browser: install chromium, or set CHROMIUM to the path of one",
+        allow_module_level=True,
+    )
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 COMPRESSED = (".png", ".jpg", ".woff", ".woff2", ".ttf")
@@ -31,7 +36,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address(site):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=site)
+    ) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
@@ -40,8 +47,15 @@ def address(site):
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
-        with playwright.chromium.launch(executable_path=CHROMIUM, args=options) as browser:
+        options = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+        ]
+        with playwright.chromium.launch(
+            executable_path=CHROMIUM, args=options
+        ) as browser:
             yield browser
 
 
@@ -49,13 +63,23 @@ class Visit:
     """One tab with an empty cache. It notes what a page loads, what it asks of other hosts, and what goes wrong."""
 
     def __init__(self, browser, home):
-        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+        self.context = browser.new_context(
+            viewport={"width": 1280, "height": 900}, reduced_motion="reduce"
+        )
         self.errors, self.elsewhere, self.responses = [], [], []
         self.tab = self.context.new_page()
-        self.tab.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.tab.on(
+            "console",
+            lambda message: (
+                message.type == "error" and self.errors.append(message.text)
+            ),
+        )
         self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
         self.tab.on("response", lambda response: self.responses.append(response))
-        self.context.route(lambda url: not url.startswith(home) and not url.startswith("data:"), self.refuse)
+        self.context.route(
+            lambda url: not url.startswith(home) and not url.startswith("data:"),
+            self.refuse,
+        )
 
     def refuse(self, route):
         self.elsewhere.append(route.request.url)
@@ -80,25 +104,40 @@ def test_loads_without_an_error_and_asks_nothing_of_other_hosts(page):
     assert page.errors == []
     assert page.elsewhere == []
     assert [response.url for response in page.responses if response.status >= 400] == []
-    fonts = page.tab.evaluate("[...document.fonts].filter(font => font.status == 'loaded').map(font => font.family)")
+    fonts = page.tab.evaluate(
+        "[...document.fonts].filter(font => font.status == 'loaded').map(font => font.family)"
+    )
     assert any("Font Awesome" in font for font in fonts), "the icons' font is missing"
-    assert not any("fa-solid" in response.url for response in page.responses), "an icon is missing from tools/icons.py"
+    assert not any("fa-solid" in response.url for response in page.responses), (
+        "an icon is missing from tools/icons.py"
+    )
 
 
 def test_weighs_at_most_one_megabyte(page):
     def size(response):
         body = response.body()
-        return len(body) if response.url.endswith(COMPRESSED) else len(gzip.compress(body, 6))
+        return (
+            len(body)
+            if response.url.endswith(COMPRESSED)
+            else len(gzip.compress(body, 6))
+        )
 
     sizes = {response.url: size(response) for response in page.responses}
-    assert sum(sizes.values()) <= MOST_BYTES, sorted((size, url) for url, size in sizes.items())[-12:]
+    assert sum(sizes.values()) <= MOST_BYTES, sorted(
+        (size, url) for url, size in sizes.items()
+    )[-12:]
 
 
 def test_every_image_is_there_and_says_what_it_shows(page):
-    images = page.tab.evaluate("[...document.querySelectorAll('article img')].map(i => [i.src, i.alt, i.complete && i.naturalWidth])")
+    images = page.tab.evaluate(
+        "[...document.querySelectorAll('article img')].map(i => [i.src, i.alt, i.complete && i.naturalWidth])"
+    )
     for source, alt, width in images:
         assert width, source
-        assert len(alt.split()) >= 3 and not re.search(r"[0-9a-f]{20}", alt), (source, alt)
+        assert len(alt.split()) >= 3 and not re.search(r"[0-9a-f]{20}", alt), (
+            source,
+            alt,
+        )
     assert images or page.name not in NOTEBOOKS
 
 
@@ -120,7 +159,9 @@ def test_every_formula_is_typeset(page):
 def test_keeps_the_rules_of_accessibility(page, scheme):
     tab = page.tab
     tab.emulate_media(color_scheme=scheme)
-    tab.evaluate("document.querySelectorAll('details.hide').forEach(d => d.open = true)")
+    tab.evaluate(
+        "document.querySelectorAll('details.hide').forEach(d => d.open = true)"
+    )
     tab.wait_for_timeout(400)  # colours and hidden code fade in
     assert tab.evaluate("document.documentElement.dataset.theme") == scheme
     if not tab.evaluate("!!window.axe"):
@@ -130,9 +171,15 @@ def test_keeps_the_rules_of_accessibility(page, scheme):
         runOnly: {type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
         rules: {"label-content-name-mismatch": {enabled: true}},
     })""")
-    tab.evaluate("document.querySelectorAll('details.hide').forEach(d => d.open = false)")
+    tab.evaluate(
+        "document.querySelectorAll('details.hide').forEach(d => d.open = false)"
+    )
     tab.emulate_media(color_scheme="light")
-    found = [(rule["id"], node["html"], node["failureSummary"]) for rule in result["violations"] for node in rule["nodes"]]
+    found = [
+        (rule["id"], node["html"], node["failureSummary"])
+        for rule in result["violations"]
+        for node in rule["nodes"]
+    ]
     assert found == []
     assert len(result["passes"]) > 10
 
@@ -140,7 +187,9 @@ def test_keeps_the_rules_of_accessibility(page, scheme):
 def test_fits_a_phone(page):
     tab = page.tab
     tab.set_viewport_size({"width": 375, "height": 812})
-    tab.evaluate("document.querySelectorAll('details.hide').forEach(d => d.open = true)")
+    tab.evaluate(
+        "document.querySelectorAll('details.hide').forEach(d => d.open = true)"
+    )
     tab.wait_for_timeout(300)
     width, outside, cut = tab.evaluate("""() => {
         const scrolls = element => element && element.tagName != "BODY" &&
@@ -153,7 +202,9 @@ def test_fits_a_phone(page):
             all.filter(e => ["hidden", "clip"].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1).map(name),
         ];
     }""")
-    tab.evaluate("document.querySelectorAll('details.hide').forEach(d => d.open = false)")
+    tab.evaluate(
+        "document.querySelectorAll('details.hide').forEach(d => d.open = false)"
+    )
     tab.set_viewport_size({"width": 1280, "height": 900})
     assert width <= 375
     assert outside == []
@@ -162,7 +213,9 @@ def test_fits_a_phone(page):
 
 def test_prints_hidden_code_in_full_and_no_solution(page):
     tab = page.tab
-    tab.set_viewport_size({"width": 718, "height": 1000})  # A4 between the browser's margins
+    tab.set_viewport_size(
+        {"width": 718, "height": 1000}
+    )  # A4 between the browser's margins
     tab.emulate_media(media="print")
     hidden, solutions, bad = tab.evaluate("""() => {
         dispatchEvent(new Event("beforeprint"));
@@ -202,7 +255,9 @@ def test_search_finds_a_word(browser, address, site, from_disk):
     visit.tab.locator("#pst-search-dialog input").fill("logit")
     visit.tab.keyboard.press("Enter")
     visit.tab.wait_for_selector("#search-results li a")
-    found = visit.tab.eval_on_selector_all("#search-results li a", "links => links.map(link => link.href)")
+    found = visit.tab.eval_on_selector_all(
+        "#search-results li a", "links => links.map(link => link.href)"
+    )
     visit.context.close()
     for name in NOTEBOOKS:
         assert any(f"{name}.html" in link for link in found), found
@@ -213,7 +268,11 @@ def test_an_animation_stands_still_until_it_is_played(browser, address):
     visit = Visit(browser, address)
     visit.open(f"{address}book/actuators.html")
     tab = visit.tab
-    still, moving, button = tab.locator(".tag_animation canvas"), tab.locator(".tag_animation img"), tab.locator(".tag_animation figure button")
+    still, moving, button = (
+        tab.locator(".tag_animation canvas"),
+        tab.locator(".tag_animation img"),
+        tab.locator(".tag_animation figure button"),
+    )
 
     def moves(element):
         element.scroll_into_view_if_needed()

@@ -4,17 +4,26 @@ import re
 import subprocess
 import tomllib
 
+import notebooks
 import pytest
 from packaging.requirements import Requirement
 
 import helpers
-import notebooks
 
 ROOT = notebooks.ROOT
 # Written in two parts, so that this file does not hold what it forbids.
 FORBIDDEN = [
-    "py" + "pi.org", "python" + "hosted.org", "npm" + "js", "debian" + ".org", "jsde" + "livr", "un" + "pkg.com",
-    ".." + "/shared", "/wo" + "rk/", "/ro" + "ot/", "clau" + "de", "anthro" + "pic",
+    "py" + "pi.org",
+    "python" + "hosted.org",
+    "npm" + "js",
+    "debian" + ".org",
+    "jsde" + "livr",
+    "un" + "pkg.com",
+    ".." + "/shared",
+    "/wo" + "rk/",
+    "/ro" + "ot/",
+    "clau" + "de",
+    "anthro" + "pic",
 ]
 
 
@@ -23,10 +32,17 @@ def read(name):
 
 
 def tracked():
-    listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if listed.returncode:
         pytest.skip("this is no git repository")
-    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    return [
+        name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()
+    ]
 
 
 def pins(name):
@@ -36,12 +52,18 @@ def pins(name):
         requirement = Requirement(line)
         [specifier] = requirement.specifier
         assert specifier.operator == "==", line
-        found.setdefault(requirement.name, set()).add((specifier.version, str(requirement.marker or "")))
+        found.setdefault(requirement.name, set()).add(
+            (specifier.version, str(requirement.marker or ""))
+        )
     return found
 
 
 def wanted(name):
-    lines = [line for line in read(name).splitlines() if line and not line.startswith(("#", "-r"))]
+    lines = [
+        line
+        for line in read(name).splitlines()
+        if line and not line.startswith(("#", "-r"))
+    ]
     return [Requirement(line) for line in lines]
 
 
@@ -56,7 +78,10 @@ def test_one_version():
     project = tomllib.loads(read("pyproject.toml"))["project"]
     assert helpers.__version__ == project["version"]
     assert notebooks.TAG == f"v{project['version']}"
-    assert re.search(r"^version: (.*)$", read("CITATION.cff"), re.M)[1] == project["version"]
+    assert (
+        re.search(r"^version: (.*)$", read("CITATION.cff"), re.M)[1]
+        == project["version"]
+    )
     assert re.search(r"^## (\S+)", read("CHANGELOG.md"), re.M)[1] == project["version"]
     assert f"`{notebooks.TAG}`" in read("README.md")
 
@@ -65,13 +90,17 @@ def test_one_version():
 def test_locks_cover_the_requirements(name):
     locked = pins(f"{name}.lock")
     for requirement in wanted(f"{name}.txt"):
-        assert {f"=={version}" for version, _ in locked[requirement.name]} == {str(requirement.specifier)}, requirement
+        assert {f"=={version}" for version, _ in locked[requirement.name]} == {
+            str(requirement.specifier)
+        }, requirement
 
 
 def test_the_book_installs_the_same_versions_as_the_rest_and_no_torch():
     book, everything = pins("requirements-book.lock"), pins("requirements.lock")
     for name, versions in book.items():
-        assert {version for version, _ in versions} == {version for version, _ in everything[name]}, name
+        assert {version for version, _ in versions} == {
+            version for version, _ in everything[name]
+        }, name
     assert not {"torch", "torchvision", "timm"} & set(book)
     assert "-r requirements-book.txt" in read("requirements.txt").splitlines()
 
@@ -80,18 +109,25 @@ def test_the_pins_satisfy_the_bounds_of_helpers():
     locked = pins("requirements.lock")
     for line in tomllib.loads(read("pyproject.toml"))["project"]["dependencies"]:
         requirement = Requirement(line)
-        assert all(requirement.specifier.contains(version) for version, _ in locked[requirement.name]), line
+        assert all(
+            requirement.specifier.contains(version)
+            for version, _ in locked[requirement.name]
+        ), line
 
 
 def test_the_address_is_the_same_everywhere():
     # The notebooks' part is in test_notebooks.py.
     assert notebooks.readme_with_address() == read("README.md")
-    links = [line for line in read("README.md").splitlines() if "[Open in Colab](" in line]
+    links = [
+        line for line in read("README.md").splitlines() if "[Open in Colab](" in line
+    ]
     linked = {re.search(r"\(book/(\w+)\.ipynb\)", line)[1] for line in links}
     assert linked == {path.stem for path in (ROOT / "book").glob("*.ipynb")}
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "book/running.md", "Makefile"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "book/running.md", "Makefile"]
+)
 def test_commands_exist(name):
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
     used = set(re.findall(r"(?:^|`|\")make ([a-z][a-z-]*)\b", read(name), re.M))
@@ -101,7 +137,11 @@ def test_commands_exist(name):
 def test_ci_runs_the_test_command_of_the_readme():
     commands = read(".ci/run").splitlines()
     assert "```bash\nmake test\n```" in read("README.md")
-    assert "make test" in commands and "make test-colab" in commands and "set -euo pipefail" in commands
+    assert (
+        "make test" in commands
+        and "make test-colab" in commands
+        and "set -euo pipefail" in commands
+    )
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])

@@ -19,40 +19,71 @@ def ends(interval):
 
 def test_over_seeds_in_closed_form():
     # Mean 2, standard error 1/sqrt(3), and 4.302653 is the 0.975 quantile of t with two degrees of freedom.
-    assert np.allclose(ends(over_seeds([1, 2, 3])), [2, 2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)], atol=1e-6)
+    assert np.allclose(
+        ends(over_seeds([1, 2, 3])),
+        [2, 2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)],
+        atol=1e-6,
+    )
 
 
 @given(samples)
 def test_over_seeds_agrees_with_scipy(values):
     assume(np.ptp(values) > 1e-3)
     oracle = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert np.allclose(ends(over_seeds(values)), [np.mean(values), oracle.low, oracle.high], rtol=1e-9, atol=1e-6)
+    assert np.allclose(
+        ends(over_seeds(values)),
+        [np.mean(values), oracle.low, oracle.high],
+        rtol=1e-9,
+        atol=1e-6,
+    )
 
 
 @given(samples, st.floats(-100, 100), st.floats(0.1, 10))
 def test_over_seeds_follows_shift_and_scale(values, shift, scale):
     expected = scale * np.array(ends(over_seeds(values))) + shift
-    assert np.allclose(ends(over_seeds(scale * np.array(values) + shift)), expected, rtol=1e-7, atol=1e-5)
+    assert np.allclose(
+        ends(over_seeds(scale * np.array(values) + shift)),
+        expected,
+        rtol=1e-7,
+        atol=1e-5,
+    )
 
 
 def test_over_seeds_covers_the_mean_as_often_as_it_says():
     draws = np.random.default_rng(0).normal(3, 2, size=(4000, 5))
-    covered = sum(interval.low < 3 < interval.high for interval in map(over_seeds, draws))
+    covered = sum(
+        interval.low < 3 < interval.high for interval in map(over_seeds, draws)
+    )
     low, high = scipy.stats.binom.interval(0.999, 4000, 0.95)
     assert low <= covered <= high
 
 
 def test_bootstrap_covers_the_mean_as_often_as_it_says():
     draws = np.random.default_rng(1).exponential(1, size=(400, 200))
-    covered = sum(interval.low < 1 < interval.high for interval in (bootstrap(draw, seed=0) for draw in draws))
+    covered = sum(
+        interval.low < 1 < interval.high
+        for interval in (bootstrap(draw, seed=0) for draw in draws)
+    )
     # Percentile intervals of skewed samples are a little short: 93 % to 95 % at this size.
-    assert scipy.stats.binom.ppf(0.0005, 400, 0.93) <= covered <= scipy.stats.binom.ppf(0.9995, 400, 0.95)
+    assert (
+        scipy.stats.binom.ppf(0.0005, 400, 0.93)
+        <= covered
+        <= scipy.stats.binom.ppf(0.9995, 400, 0.95)
+    )
 
 
-@pytest.mark.parametrize("statistic, error", [(np.mean, math.sqrt(1 / 2000)), (np.median, math.sqrt(math.pi / 2 / 2000))])
+@pytest.mark.parametrize(
+    "statistic, error",
+    [(np.mean, math.sqrt(1 / 2000)), (np.median, math.sqrt(math.pi / 2 / 2000))],
+)
 def test_bootstrap_agrees_with_the_analytic_standard_error(statistic, error):
     # Averaged over 40 normal samples, which leaves little of the chance in the ends of one interval.
-    intervals = [bootstrap(np.random.default_rng(sample).normal(size=2000), statistic, seed=sample) for sample in range(40)]
+    intervals = [
+        bootstrap(
+            np.random.default_rng(sample).normal(size=2000), statistic, seed=sample
+        )
+        for sample in range(40)
+    ]
     half = np.mean([(interval.high - interval.low) / 2 for interval in intervals])
     assert half == pytest.approx(1.96 * error, rel=0.04)
 
@@ -71,12 +102,21 @@ def test_bootstrap_depends_on_its_seed_only():
     assert bootstrap(values, seed=7) == first != bootstrap(values, seed=8)
 
 
-@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=2, max_size=30))
+@given(
+    st.lists(
+        st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=2, max_size=30
+    )
+)
 def test_paired_is_the_interval_of_the_differences(pairs):
     a, b = np.array(pairs).T
     assert paired(a, b) == over_seeds(a - b)
     forth, back = paired(a, b), paired(b, a)
-    assert np.allclose([forth.mean, forth.low, forth.high], [-back.mean, -back.high, -back.low], rtol=1e-9, atol=1e-6)
+    assert np.allclose(
+        [forth.mean, forth.low, forth.high],
+        [-back.mean, -back.high, -back.low],
+        rtol=1e-9,
+        atol=1e-6,
+    )
 
 
 def test_pairing_removes_what_both_share():
@@ -85,27 +125,62 @@ def test_pairing_removes_what_both_share():
     assert paired(shared + better, shared).low > 0 > over_seeds(shared + better).low
 
 
-@pytest.mark.parametrize("interval", [over_seeds([0.1] * 3), paired([1.1] * 3, [1.0] * 3), bootstrap([0.1] * 3, seed=0)], ids=["over_seeds", "paired", "bootstrap"])
+@pytest.mark.parametrize(
+    "interval",
+    [over_seeds([0.1] * 3), paired([1.1] * 3, [1.0] * 3), bootstrap([0.1] * 3, seed=0)],
+    ids=["over_seeds", "paired", "bootstrap"],
+)
 def test_equal_values(interval):
     assert np.allclose(ends(interval), 0.1) and interval.high - interval.low < 1e-9
 
 
-@pytest.mark.parametrize("values", [[1, 2, 4], (1, 2, 4), np.array([1, 2, 4]), torch.tensor([1.0, 2, 4]), range(1, 3)], ids=repr)
+@pytest.mark.parametrize(
+    "values",
+    [[1, 2, 4], (1, 2, 4), np.array([1, 2, 4]), torch.tensor([1.0, 2, 4]), range(1, 3)],
+    ids=repr,
+)
 def test_it_gives_plain_numbers(values):
-    for interval in (over_seeds(values), paired(values, np.zeros(len(values))), bootstrap(values, seed=0)):
+    for interval in (
+        over_seeds(values),
+        paired(values, np.zeros(len(values))),
+        bootstrap(values, seed=0),
+    ):
         assert [type(end) for end in ends(interval)] == [float] * 3
         assert interval.low < interval.mean < interval.high
 
 
-@pytest.mark.parametrize("values", [[], [1.0], 3.0, [[1.0, 2.0], [3.0, 4.0]], [1.0, math.nan], [1.0, math.inf], [1.0, None]], ids=repr)
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [1.0],
+        3.0,
+        [[1.0, 2.0], [3.0, 4.0]],
+        [1.0, math.nan],
+        [1.0, math.inf],
+        [1.0, None],
+    ],
+    ids=repr,
+)
 def test_bad_values(values):
-    for name, function in [("values", over_seeds), ("values", lambda v: bootstrap(v, seed=0)), ("a", lambda v: paired(v, [1, 2])), ("b", lambda v: paired([1, 2], v))]:
-        with pytest.raises(ValueError, match=f"^{name} must (hold at least two values in one dimension, got shape|be finite, got)"):
+    for name, function in [
+        ("values", over_seeds),
+        ("values", lambda v: bootstrap(v, seed=0)),
+        ("a", lambda v: paired(v, [1, 2])),
+        ("b", lambda v: paired([1, 2], v)),
+    ]:
+        with pytest.raises(
+            ValueError,
+            match=f"^{name} must (hold at least two values in one dimension, got shape|be finite, got)",
+        ):
             function(values)
 
 
 def test_pairs_that_do_not_match():
-    with pytest.raises(ValueError, match=r"^a and b must have one value each per seed, got shapes \(2,\) and \(3,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"^a and b must have one value each per seed, got shapes \(2,\) and \(3,\)",
+    ):
         paired([1, 2], [1, 2, 3])
 
 
@@ -122,14 +197,21 @@ def test_within():
     interval = Interval(0.0, -1.0, 1.0)
     assert interval.within(-1.1, 1.1)
     # All of the interval, not its mean, and not an end upon an end.
-    assert not interval.within(-1, 2) and not interval.within(-2, 1) and not interval.within(-0.5, 0.5) and not interval.within(2, 3)
+    assert (
+        not interval.within(-1, 2)
+        and not interval.within(-2, 1)
+        and not interval.within(-0.5, 0.5)
+        and not interval.within(2, 3)
+    )
 
 
 def test_over_splits_widens_by_the_overlap():
     values = np.random.default_rng(0).normal(3, 1, 10)
     naive, wider = over_seeds(values), over_splits(values, test_to_train=0.25)
     assert wider.mean == naive.mean
-    assert (wider.high - wider.low) / (naive.high - naive.low) == pytest.approx((1 + 10 * 0.25) ** 0.5)
+    assert (wider.high - wider.low) / (naive.high - naive.low) == pytest.approx(
+        (1 + 10 * 0.25) ** 0.5
+    )
     assert wider.high - wider.mean == pytest.approx(wider.mean - wider.low)
 
 
@@ -148,5 +230,7 @@ def test_over_splits_covers_where_the_naive_interval_does_not():
 
 @pytest.mark.parametrize("ratio", [0, -0.2, float("nan")])
 def test_over_splits_wants_a_ratio(ratio):
-    with pytest.raises(ValueError, match=rf"^test_to_train must be positive, got {ratio}$"):
+    with pytest.raises(
+        ValueError, match=rf"^test_to_train must be positive, got {ratio}$"
+    ):
         over_splits([1.0, 2.0], test_to_train=ratio)

@@ -9,7 +9,10 @@ from matplotlib.colors import to_rgb
 from helpers import style
 
 COLOURS = np.array([to_rgb(colour) for colour in style.PALETTE])
-VISION = {"normal": None} | {kind: {"name": "sRGB1+CVD", "cvd_type": kind, "severity": 100} for kind in ("deuteranomaly", "protanomaly", "tritanomaly")}
+VISION = {"normal": None} | {
+    kind: {"name": "sRGB1+CVD", "cvd_type": kind, "severity": 100}
+    for kind in ("deuteranomaly", "protanomaly", "tritanomaly")
+}
 
 
 def contrast_with_white(colour):
@@ -20,8 +23,12 @@ def contrast_with_white(colour):
 
 
 def test_contrast_is_measured_right():
-    assert contrast_with_white("white") == pytest.approx(1) and contrast_with_white("black") == pytest.approx(21)
-    assert contrast_with_white("#767676") == pytest.approx(4.54, abs=0.005)  # the example that everybody quotes
+    assert contrast_with_white("white") == pytest.approx(1) and contrast_with_white(
+        "black"
+    ) == pytest.approx(21)
+    assert contrast_with_white("#767676") == pytest.approx(
+        4.54, abs=0.005
+    )  # the example that everybody quotes
 
 
 def test_at_most_six_colours():
@@ -35,7 +42,11 @@ def test_the_palette_survives_greyscale():
 
 @pytest.mark.parametrize("vision", VISION)
 def test_the_palette_for_every_kind_of_vision(vision):
-    seen = COLOURS if VISION[vision] is None else np.clip(cspace_convert(COLOURS, VISION[vision], "sRGB1"), 0, 1)
+    seen = (
+        COLOURS
+        if VISION[vision] is None
+        else np.clip(cspace_convert(COLOURS, VISION[vision], "sRGB1"), 0, 1)
+    )
     places = cspace_convert(seen, "sRGB1", "CAM02-UCS")
     assert min(np.linalg.norm(a - b) for a, b in combinations(places, 2)) >= 10
 
@@ -54,6 +65,11 @@ def test_use():
         assert [line.get_color() for line in lines] == style.PALETTE
         assert fig.get_figwidth() == style.WIDTH and fig.get_layout_engine() is not None
         assert ax.get_axisbelow() is True
-        assert [ax.spines[side].get_visible() for side in ("left", "bottom", "right", "top")] == [True, True, False, False]
-        assert ax.set_title("A finding") is not None and ax.get_title(loc="left") == "A finding"
+        assert [
+            ax.spines[side].get_visible() for side in ("left", "bottom", "right", "top")
+        ] == [True, True, False, False]
+        assert (
+            ax.set_title("A finding") is not None
+            and ax.get_title(loc="left") == "A finding"
+        )
         plt.close(fig)

@@ -11,8 +11,16 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 # GitHub's reading of dollars, the strictest of the places where a notebook is read.
-MARKDOWN = MarkdownIt("commonmark").enable("table").use(
-    dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True
+MARKDOWN = (
+    MarkdownIt("commonmark")
+    .enable("table")
+    .use(
+        dollarmath_plugin,
+        allow_labels=False,
+        allow_space=False,
+        allow_digits=False,
+        double_inline=True,
+    )
 )
 
 NUMBER = re.compile(
@@ -31,10 +39,14 @@ def typed_numbers(markdown, outputs):
     found = []
     for text, linked in pieces(markdown):
         # A space between thousands is read in text only: in an output it is the gap between two columns.
-        for (digits, percent), as_typed in numbers(re.sub(r"(?<=\d) (?=\d{3}(?!\d))", "\u2009", text)):
+        for (digits, percent), as_typed in numbers(
+            re.sub(r"(?<=\d) (?=\d{3}(?!\d))", "\u2009", text)
+        ):
             counts = percent or not digits.isdigit() or len(digits) >= 5
             # A percentage may stand in a column of percentages, without its sign.
-            in_output = (digits, percent) in shown or percent and (digits, False) in shown
+            in_output = (
+                (digits, percent) in shown or percent and (digits, False) in shown
+            )
             if counts and not linked and not in_output:
                 found.append(as_typed)
     return found
@@ -46,7 +58,13 @@ def numbers(text):
     text = re.sub(r"\{,\}|\\,", "\u2009", text.replace("\\%", "%"))
     for match in NUMBER.finditer(text):
         if match["value"]:
-            yield (re.sub(r"[,_\u00a0\u2009\u202f]", "", match["value"]), bool(match["percent"])), match[0]
+            yield (
+                (
+                    re.sub(r"[,_\u00a0\u2009\u202f]", "", match["value"]),
+                    bool(match["percent"]),
+                ),
+                match[0],
+            )
 
 
 def pieces(markdown):
@@ -82,4 +100,6 @@ def plain_text(tokens):
 def is_source(token):
     """A link that leads out of its own page, and not to a place to run it."""
     target = token.attrGet("href") or ""
-    return token.type == "link_open" and not target.startswith(("#", "https://colab.research.google.com"))
+    return token.type == "link_open" and not target.startswith(
+        ("#", "https://colab.research.google.com")
+    )

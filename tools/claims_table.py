@@ -22,17 +22,32 @@ class Claims(SphinxDirective):
             self.env.note_dependency(str(path))
             claims = claims_of(json.loads(path.read_text("utf-8")))
             if not claims:
-                logging.getLogger(__name__).warning("no claim in %s", path.name, location=self.get_location())
+                logging.getLogger(__name__).warning(
+                    "no claim in %s", path.name, location=self.get_location()
+                )
             for claim in claims:
-                cells = (text.replace("|", "\\|") for text in (claim["statement"], claim["evidence"]))
+                cells = (
+                    text.replace("|", "\\|")
+                    for text in (claim["statement"], claim["evidence"])
+                )
                 lines.append(f"| [](/{name}.ipynb) | {' | '.join(cells)} |")
-        return [nodes.container("", *self.parse_text_to_nodes("\n".join(lines)), classes=["claims"])]
+        return [
+            nodes.container(
+                "", *self.parse_text_to_nodes("\n".join(lines)), classes=["claims"]
+            )
+        ]
 
 
 def claims_of(notebook):
     """The claims of a notebook (as parsed JSON), in order: dicts with a statement and its evidence."""
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    return [output["metadata"]["claim"] for output in outputs if "claim" in output.get("metadata", {})]
+    outputs = [
+        output for cell in notebook["cells"] for output in cell.get("outputs", [])
+    ]
+    return [
+        output["metadata"]["claim"]
+        for output in outputs
+        if "claim" in output.get("metadata", {})
+    ]
 
 
 def setup(app):

@@ -26,7 +26,12 @@ ICONS = {
     "moon": 0xF186,
     "file-pdf": 0xF1C1,
 }
-THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
+THEME = (
+    Path(pydata_sphinx_theme.__file__).parent
+    / "theme"
+    / "pydata_sphinx_theme"
+    / "static"
+)
 NAMES = {
     0: "Copyright (c) Fonticons, Inc. A subset of Font Awesome Free, renamed.",
     1: "Book Icons",
@@ -37,7 +42,10 @@ NAMES = {
     14: "https://openfontlicense.org",
 }
 
-font = TTFont(THEME / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf", recalcTimestamp=False)
+font = TTFont(
+    THEME / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf",
+    recalcTimestamp=False,
+)
 subsetter = Subsetter(Options(layout_features=[], hinting=False, notdef_outline=True))
 subsetter.populate(unicodes=ICONS.values())
 subsetter.subset(font)

@@ -26,7 +26,17 @@ IN_CONFIG = re.compile(r'^(\s*repository: )"(.*?)"', re.M)
 COLAB_LINK = re.compile(r"\[Open in Colab\]\([^)]*\)")
 ANSI_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 # What a run or an editor leaves in a cell's metadata and no reader needs.
-NOISE = ("execution", "ExecuteTime", "collapsed", "scrolled", "vscode", "id", "outputId", "executionInfo", "colab")
+NOISE = (
+    "execution",
+    "ExecuteTime",
+    "collapsed",
+    "scrolled",
+    "vscode",
+    "id",
+    "outputId",
+    "executionInfo",
+    "colab",
+)
 
 
 def repository():
@@ -43,10 +53,16 @@ def normal_form(path, notebook=None):
     """The text of the notebook at `path`, without what changes by chance: a difference then shows what really changed."""
     notebook = notebook or nbformat.read(path, as_version=4)
     repo = repository()
-    notebook.metadata = nbformat.from_dict({
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    })
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {
+                "display_name": "Python 3",
+                "language": "python",
+                "name": "python3",
+            },
+            "language_info": {"name": "python"},
+        }
+    )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
         for key in NOISE:
@@ -68,7 +84,12 @@ def merge_streams(outputs):
     """Printed lines arrive in pieces that depend on the moment: join those of one stream."""
     merged = []
     for output in outputs:
-        if merged and output.output_type == "stream" and (merged[-1].output_type, merged[-1].get("name")) == ("stream", output.name):
+        if (
+            merged
+            and output.output_type == "stream"
+            and (merged[-1].output_type, merged[-1].get("name"))
+            == ("stream", output.name)
+        ):
             merged[-1].text += output.text
         else:
             merged.append(output)
@@ -81,7 +102,9 @@ def fewer_colours(png):
     if picture.mode == "P" or picture.is_animated:
         return png
     buffer = io.BytesIO()
-    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        buffer, "png", optimize=True
+    )
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -91,15 +114,29 @@ def execute(notebook, folder):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     client = NotebookClient(
-        notebook, kernel_name="python3", timeout=600, store_widget_state=False,
-        resources={"metadata": {"path": str(folder)}}, extra_arguments=["--Application.log_level=ERROR"],
+        notebook,
+        kernel_name="python3",
+        timeout=600,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--Application.log_level=ERROR"],
     )
     try:
         client.execute()
     except CellExecutionError as error:
-        cell = next(cell for cell in notebook.cells if any(output.output_type == "error" for output in cell.get("outputs", [])))
-        trace = next(output.traceback for output in cell.outputs if output.output_type == "error")
-        return ANSI_COLOUR.sub("", f"cell {cell.id!r} raised {error.ename}: {error.evalue}\n" + "\n".join(trace))
+        cell = next(
+            cell
+            for cell in notebook.cells
+            if any(output.output_type == "error" for output in cell.get("outputs", []))
+        )
+        trace = next(
+            output.traceback for output in cell.outputs if output.output_type == "error"
+        )
+        return ANSI_COLOUR.sub(
+            "",
+            f"cell {cell.id!r} raised {error.ename}: {error.evalue}\n"
+            + "\n".join(trace),
+        )
     except (CellTimeoutError, DeadKernelError) as error:
         return f"{type(error).__name__}: {error}"
 
@@ -123,7 +160,9 @@ def run(paths):
             print(f"{path.name}: left as it was. {problem}", flush=True)
         else:
             write(path, normal_form(path, notebook))
-            print(f"{path.name}: ran in {time.perf_counter() - start:.0f} s", flush=True)
+            print(
+                f"{path.name}: ran in {time.perf_counter() - start:.0f} s", flush=True
+            )
     return failed
 
 
@@ -136,7 +175,10 @@ def seeds(paths, firsts):
             notebook = nbformat.read(path, as_version=4)
             problem = execute(notebook, path.parent) or wrong_solutions(notebook)
             failed += bool(problem)
-            print(f"seed {first}, {path.name}: {problem or 'every claim holds'}", flush=True)
+            print(
+                f"seed {first}, {path.name}: {problem or 'every claim holds'}",
+                flush=True,
+            )
     return failed
 
 
@@ -159,7 +201,10 @@ def set_repository(repo, paths):
 def readme_with_address():
     """README.md's text with its Colab links, each of which follows a link to the notebook on the same line."""
     pattern = re.compile(r"(\(book/(\w+)\.ipynb\).*?)" + COLAB_LINK.pattern)
-    return pattern.sub(lambda match: match[1] + colab_link(match[2], repository()), README.read_text("utf-8"))
+    return pattern.sub(
+        lambda match: match[1] + colab_link(match[2], repository()),
+        README.read_text("utf-8"),
+    )
 
 
 def existing(text):
@@ -172,10 +217,19 @@ def existing(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, does in (("run", "run and store"), ("normalise", "store in the normal form, without running")):
+    for name, does in (
+        ("run", "run and store"),
+        ("normalise", "store in the normal form, without running"),
+    ):
         command = commands.add_parser(name, help=does)
-        command.add_argument("notebooks", nargs="*", type=existing, help="default: all of the book's")
-    command.add_argument("--check", action="store_true", help="store nothing, fail where something would change")
+        command.add_argument(
+            "notebooks", nargs="*", type=existing, help="default: all of the book's"
+        )
+    command.add_argument(
+        "--check",
+        action="store_true",
+        help="store nothing, fail where something would change",
+    )
     command = commands.add_parser("seeds", help="run under other seeds")
     command.add_argument("firsts", nargs="+", type=int, metavar="SEED")
     command = commands.add_parser("colab", help="set the repository's address")
@@ -190,15 +244,27 @@ def main():
     if arguments.command == "seeds":
         apart = sorted([0, *arguments.firsts])
         if any(after - before < 1000 for before, after in zip(apart, apart[1:])):
-            sys.exit("Seeds must be at least 1000 apart, and 1000 or more: an experiment uses many seeds in a row.")
+            sys.exit(
+                "Seeds must be at least 1000 apart, and 1000 or more: an experiment uses many seeds in a row."
+            )
         return seeds(every, arguments.firsts)
     if arguments.command == "colab":
-        if not re.fullmatch(r"[A-Za-z0-9-]+/(?!\.+$)[\w.-]+(?<!\.git)", arguments.repository):
-            sys.exit(f"The address must read OWNER/NAME, as in `make colab REPO=owner/name`, and {arguments.repository!r} does not.")
+        if not re.fullmatch(
+            r"[A-Za-z0-9-]+/(?!\.+$)[\w.-]+(?<!\.git)", arguments.repository
+        ):
+            sys.exit(
+                f"The address must read OWNER/NAME, as in `make colab REPO=owner/name`, and {arguments.repository!r} does not."
+            )
         return set_repository(arguments.repository, every)
-    changed = [path for path in arguments.notebooks or every if normal_form(path) != path.read_text("utf-8")]
+    changed = [
+        path
+        for path in arguments.notebooks or every
+        if normal_form(path) != path.read_text("utf-8")
+    ]
     for path in changed:
-        print(f"{path.name}: {'is not in its normal form' if arguments.check else 'normalised'}")
+        print(
+            f"{path.name}: {'is not in its normal form' if arguments.check else 'normalised'}"
+        )
         if not arguments.check:
             write(path, normal_form(path))
     return arguments.check and len(changed)

@@ -33,8 +33,12 @@ def learn(seed, steps, checkpoints):
     """The distances (cm), from states that no other seed has, after each of `checkpoints` equal parts of `steps`."""
     plant = Tanks()
     states = plant.begin(np.random.default_rng(10_000 + seed), STARTS)
-    environments = make_vec_env(lambda: ActuatorEnv(plant), n_envs=ENVIRONMENTS, seed=seed)
-    model = PPO("MlpPolicy", environments, n_steps=2048 // ENVIRONMENTS, seed=seed, device="cpu")
+    environments = make_vec_env(
+        lambda: ActuatorEnv(plant), n_envs=ENVIRONMENTS, seed=seed
+    )
+    model = PPO(
+        "MlpPolicy", environments, n_steps=2048 // ENVIRONMENTS, seed=seed, device="cpu"
+    )
     distances = []
     for _ in range(checkpoints):
         model.learn(steps // checkpoints, reset_num_timesteps=False)
@@ -43,13 +47,19 @@ def learn(seed, steps, checkpoints):
 
 
 def main():
-    torch.set_num_threads(1)  # for a network this small, more threads only get into each other's way
+    torch.set_num_threads(
+        1
+    )  # for a network this small, more threads only get into each other's way
     curves = []
     for seed in range(SEEDS):
         curve, played = learn(seed, STEPS, CHECKPOINTS)
         curves.append(curve)
         print(f"seed {seed}: {curve[-1]:.2f} cm after {played:,} steps", flush=True)
-    table = {"stable_baselines3": stable_baselines3.__version__, "steps": played, "distance_cm": curves}
+    table = {
+        "stable_baselines3": stable_baselines3.__version__,
+        "steps": played,
+        "distance_cm": curves,
+    }
     TABLE.write_text(json.dumps(table) + "\n", "utf-8")
 
 

@@ -1,7 +1,9 @@
-"""Run every notebook as Colab meets it: Colab's Python and package versions, an empty folder, and no `helpers`.
+"""Run every notebook as Colab meets it: its Python, its packages, an empty folder.
 
-The notebook's own first cell installs `helpers` from the repository's address, for which git is given a snapshot
-of the working tree. Then nbval compares every output. This file needs nothing but Python and git.
+The notebook's own first cell installs `helpers` from the repository's address, for
+which git is given a snapshot of the working tree; then every output is compared with
+the stored one. This file needs nothing but Python and git. With the argument `prepare`
+it only finds Colab's Python, or says that there is none, and installs the packages.
 """
 
 import os
@@ -10,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,8 +21,8 @@ CONSTRAINTS = ROOT / "tests" / "colab-constraints.txt"
 BOOTSTRAP = ROOT / "tools" / "bootstrap_cell.py"
 TAG = re.search(r'^TAG = "(.*)"$', BOOTSTRAP.read_text("utf-8"), re.M)[1]
 REPO = "owner/name"
-NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300"]
-# What Colab has of what the book uses (it has no torchmetrics), and nbval to compare.
+AT_ONCE = 2  # notebooks
+# What Colab has of what the book uses (it has no torchmetrics), and of what compares.
 PACKAGES = [
     "gymnasium",
     "ipykernel",
@@ -38,14 +41,15 @@ PACKAGES = [
     "timm",
     "torch",
     "torchvision",
-    "nbval",
-    "pytest",
+    "pillow",
+    "threadpoolctl",
 ]
 # The first cell alone, as a reader sees it go wrong.
 SHOW_ERROR = """
 import sys, nbclient, nbformat
 cell = nbformat.v4.new_code_cell(open(sys.argv[1]).read())
-nbclient.NotebookClient(nbformat.v4.new_notebook(cells=[cell]), kernel_name="python3", allow_errors=True).execute()
+notebook = nbformat.v4.new_notebook(cells=[cell])
+nbclient.NotebookClient(notebook, kernel_name="python3", allow_errors=True).execute()
 [output] = cell.outputs
 print(*output.traceback, sep="\\n")
 """
@@ -76,7 +80,8 @@ def find_python():
         if asked.stdout == "3 13\n":
             return candidate
     sys.exit(
-        "There is no Python 3.13 here, which Colab has: install one, or name it, as in `make test-colab PYTHON=python3.13`."
+        "There is no Python 3.13 here, which Colab has: install one, or name it, as in "
+        "`make test-colab PYTHON=python3.13`."
     )
 
 
@@ -106,7 +111,7 @@ def install():
 
 
 def snapshot(folder):
-    """The working tree as a repository of its own, with the tag that the first cell asks for."""
+    """The working tree as a repository, with the tag that the first cell asks for."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "-co", "--exclude-standard"],
         cwd=ROOT,
@@ -141,7 +146,10 @@ def snapshot(folder):
 
 
 def overlay(folder):
-    """A throw-away environment on top of .venv-colab: what a notebook installs stays in it. Returns its Python."""
+    """A throw-away environment on top of .venv-colab: what is installed stays in it.
+
+    Returns its Python.
+    """
     subprocess.run(
         [BASE / "bin" / "python", "-m", "venv", "--without-pip", folder], check=True
     )
@@ -180,36 +188,31 @@ def problem_without_address(folder):
 def problem_with(path, folder):
     """What is wrong with a notebook that is run alone, or None."""
     (folder / "content").mkdir(parents=True)
+    copied = folder / "content" / path.name
     text, count = re.subn(
         r'(REPO = \\")[^"]*\\"', rf'\g<1>{REPO}\\"', path.read_text("utf-8")
     )
     if count != 1:
         return f"it has {count} lines that set REPO"
-    (folder / "content" / path.name).write_text(text, "utf-8")
+    copied.write_text(text, "utf-8")
     python = overlay(folder / "environment")
     before = freeze(python)
-    command = [
-        python,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:warnings",
-        *NBVAL,
-    ]
-    if subprocess.run([*command, path.name], cwd=folder / "content").returncode:
-        return "its outputs differ from the stored ones"
+    command = [python, ROOT / "tools" / "notebooks.py", "check", copied]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    if checked.returncode:
+        return checked.stdout + checked.stderr
     after = freeze(python)
     if before - after:
-        return f"its first cell changed what was there: {sorted(before - after)} became {sorted(after - before)}"
+        changed = f"{sorted(before - after)} became {sorted(after - before)}"
+        return f"its first cell changed what was there: {changed}"
     if not any(line.startswith("multilabel-book-helpers") for line in after):
         return "its first cell installed no helpers"
 
 
 def main():
     install()
+    if sys.argv[1:] == ["prepare"]:
+        return 0
     with tempfile.TemporaryDirectory() as temporary:
         temporary = Path(temporary)
         for name in ("PYTHONPATH", "VIRTUAL_ENV", "BOOK_SEED"):
@@ -225,12 +228,14 @@ def main():
             }
         )
         snapshot(temporary / "repository")
-        failed = report(
-            "the first cell alone, without an address",
-            problem_without_address(temporary / "alone"),
-        )
-        for path in sorted((ROOT / "book").glob("*.ipynb")):
-            failed += report(path.name, problem_with(path, temporary / path.stem))
+        alone = problem_without_address(temporary / "alone")
+        failed = report("the first cell alone, without an address", alone)
+        paths = sorted((ROOT / "book").glob("*.ipynb"))
+        folders = [temporary / path.stem for path in paths]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for path, problem in zip(paths, pool.map(problem_with, paths, folders)):
+                failed += report(path.name, problem)
+        print(f"{len(paths) + 1 - failed} passed, {failed} failed")
     return failed
 
 

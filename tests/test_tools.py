@@ -2,13 +2,17 @@
 
 import base64
 import io
+import re
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import nbformat
-import notebooks
 import pytest
 from PIL import Image, ImageChops
+
+import notebooks
 
 TOOLS = notebooks.ROOT / "tools"
 DRAW = "import matplotlib.pyplot as plt\nfigure = plt.plot([1, 2])"
@@ -20,7 +24,8 @@ def book(tmp_path, monkeypatch):
     (tmp_path / "book").mkdir()
     (tmp_path / "_config.yml").write_text('a: b\n    repository: ""  # why\nc: d\n')
     (tmp_path / "README.md").write_text(
-        f"| [A](book/a.ipynb) | {notebooks.colab_link('a', '')} |\n[Open in Colab](elsewhere)\n"
+        f"| [A](book/a.ipynb) | {notebooks.colab_link('a', '')} |\n"
+        "[Open in Colab](elsewhere)\n"
     )
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     monkeypatch.setattr(notebooks, "CONFIG", tmp_path / "_config.yml")
@@ -76,34 +81,111 @@ def test_a_false_claim_stops_the_run_with_its_evidence(book, capsys):
     assert path.read_bytes() == before
 
 
-def test_seeds(book, monkeypatch, capsys):
-    path = book(
-        "import os\nseed = int(os.environ['BOOK_SEED'])\nclaim('The seed is small', seed < 2000, f'seed: {seed}')"
-    )
+SEED = "import os\nseed = int(os.environ['BOOK_SEED'])"
+SMALL = "claim('The seed is small', seed < 2000, f'seed: {seed}')"
+EVEN = "claim('The seed is even', seed % 2 == 0, f'seed: {seed}')"
+BREAKS = "assert seed < 3000"
+ANSWER = "print('Exercise 1:', 'right.' if seed < 3000 else 'not yet.')"
+
+
+def with_tags(path, **tags):
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.id.replace("-", "_") in tags:
+            cell.metadata["tags"] = [tags[cell.id.replace("-", "_")]]
+    nbformat.write(notebook, path)
+
+
+def test_seeds_end_with_a_table(book, monkeypatch, capsys):
+    path = book(SEED, SMALL, EVEN, BREAKS, ANSWER)
+    with_tags(path, cell_1="claim", cell_2="claim", cell_4="solution")
     before = path.read_bytes()
-    assert command(monkeypatch, "seeds", "1000", "2000") == 1
+    # At 2000 one claim fails and the run goes on; at 3001 something breaks.
+    assert command(monkeypatch, "seeds", "1000", "2000", "3001") == 4
     said = capsys.readouterr().out
-    assert "seed 1000, a.ipynb: every claim holds\n" in said
-    assert (
-        "seed 2000, a.ipynb: cell 'cell-0' raised ClaimFailed: The seed is small. This does not hold: seed: 2000"
-        in said
-    )
+    assert re.findall(r"seed (\d+), a.ipynb: (all held|\d failed), \d+ s\n", said) == [
+        ("1000", "all held"),
+        ("2000", "1 failed"),
+        ("3001", "3 failed"),
+    ]
+    assert re.findall(r"a: (cell-\d) +(\d/3)  (.*)\n", said) == [
+        ("cell-1", "1/3", " .  X  X"),
+        ("cell-2", "2/3", " .  .  X"),
+        ("cell-4", "2/3", " .  .  -"),
+    ]
+    evidence = "The seed is small. This does not hold: seed: 2000\n"
+    assert f"seed 2000, a: cell-1: {evidence}" in said
+    assert "seed 3001, a: cell 'cell-3' raised AssertionError" in said
+    assert "seeds: 1000, 2000, 3001\n" in said
     assert path.read_bytes() == before
 
 
-def test_seeds_run_the_solutions(book, monkeypatch, capsys):
-    path = book("print('Exercise 1: not yet.')")
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells[-1].metadata["tags"] = ["solution"]
-    nbformat.write(notebook, path)
-    assert command(monkeypatch, "seeds", "1000") == 1
-    assert "cell-0" in capsys.readouterr().out
+def test_seeds_try_the_solutions(book, monkeypatch, capsys):
+    path = book(SEED, ANSWER)
+    with_tags(path, cell_1="solution")
+    assert command(monkeypatch, "seeds", "1000", "3000") == 1
+    said = capsys.readouterr().out
+    assert "seed 3000, a: cell-1: Exercise 1: not yet." in said
+    assert re.search(r"a: cell-1 +1/2   \.  X\n", said)
 
 
-@pytest.mark.parametrize("firsts", [("0",), ("999",), ("1000", "1500")])
+def test_seeds_can_be_drawn_and_drawn_again(capsys):
+    drawn = notebooks.chosen_seeds([20], None)
+    master = int(re.fullmatch(r"20 seeds, drawn from MASTER=(\d+)\n", said(capsys))[1])
+    assert notebooks.chosen_seeds([20], master) == drawn
+    assert notebooks.chosen_seeds([20], master + 1) != drawn
+    assert len(set(drawn)) == 20
+    assert all(seed >= 1000 and seed % 1000 == 0 for seed in drawn)
+    assert notebooks.chosen_seeds([5000, 9000], None) == [5000, 9000]
+
+
+def said(capsys):
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "firsts", [("0",), ("0", "1000"), ("999", "3000"), ("1000", "1500")]
+)
 def test_seeds_that_overlap_are_refused(monkeypatch, firsts):
     with pytest.raises(SystemExit, match="at least 1000 apart"):
         command(monkeypatch, "seeds", *firsts)
+
+
+def test_an_edit_made_during_a_run_is_kept(book, capsys):
+    edit = "from pathlib import Path\nPath('a.ipynb').write_text('edited')"
+    path = book(edit)
+    assert notebooks.run([path]) == 1
+    assert path.read_text() == "edited"
+    assert "left as it was: it was edited while it ran" in capsys.readouterr().out
+    assert [file.name for file in path.parent.iterdir()] == ["a.ipynb"]
+
+
+def test_check_says_what_differs(book, monkeypatch, capsys):
+    path = book("print('one')")
+    assert command(monkeypatch, "run") == 0
+    assert command(monkeypatch, "check") == 0
+    assert re.search(
+        r"a.ipynb: as stored, in \d+ s\n1 passed, 0 failed\n", said(capsys)
+    )
+    path.write_text(path.read_text().replace("one\\n", "two\\n"))
+    before = path.read_bytes()
+    assert command(monkeypatch, "check", str(path)) == 1
+    found = said(capsys)
+    assert "cell 'cell-0' gives something else" in found and "-stdout: two" in found
+    assert found.endswith("0 passed, 1 failed\n")
+    assert path.read_bytes() == before
+
+
+def test_two_notebooks_run_at_a_time_and_are_reported_in_order(monkeypatch, capsys):
+    meet = threading.Barrier(2, timeout=20)
+
+    def function(path):
+        meet.wait()
+        return path.stem, path.stem == "b"
+
+    paths = [Path("b.ipynb"), Path("a.ipynb")]
+    assert notebooks.report(paths, function, "{} and {}") == 1
+    assert said(capsys) == "b.ipynb: b\na.ipynb: a\n1 and 1\n"
 
 
 def test_normalise(book, monkeypatch, capsys):
@@ -184,7 +266,10 @@ def test_a_missing_notebook_is_named(monkeypatch, capsys):
 @pytest.mark.parametrize("version", [(2, 7, 18), (3, 6, 15), (3, 10, 13)])
 def test_an_old_python_is_told_in_one_sentence(version):
     path = str(TOOLS / "check_python.py")
-    pretend = f"import sys; sys.version_info = {version}; exec(compile(open({path!r}).read(), 'check', 'exec'))"
+    pretend = (
+        f"import sys; sys.version_info = {version}; "
+        f"exec(compile(open({path!r}).read(), 'check', 'exec'))"
+    )
     checked = subprocess.run(
         [sys.executable, "-c", pretend], capture_output=True, text=True
     )

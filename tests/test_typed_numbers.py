@@ -3,8 +3,9 @@ from typed_numbers import typed_numbers
 
 OUTPUTS = [
     "all-negative: 99.88%, over 50,000 images\nratio 1.105",
-    "12345 pairs\nlr 1e-05\n 7 250.5 300",
+    "12345 pairs\nlr 1e-05\n 7 250.5 300 in 20 runs",
 ]
+CODE = ["train(rows=64, lr=0.25, epochs=100, images=70_000)"]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ OUTPUTS = [
         "A threshold of `0.5`, and a `95 %` interval.",
         "```\n0.5\n```",
         "    0.5 in an indented block",
-        "Versions such as 2.11.0, years such as 2026, dates such as 2026-11-22, and 1,000 or 2 417 small things.",
+        "Versions such as 2.11.0, years such as 2026, and 7 small things.",
         "They report 76.1 % ([He et al.](https://arxiv.org/abs/1512.03385)).",
         "See [the paper](https://doi.org/10.1109/5.771073).",
         "<https://doi.org/10.1109/5.771073>",
@@ -33,10 +34,11 @@ OUTPUTS = [
         "| a | b |\n| --- | --- |\n| 76.1 % | [source](https://arxiv.org/abs/1512.03385) |",
         "The gap is 250.5 here.",
         "In ImageNet 100 labels remain, and 2026 100 times.",
+        "In 20 of 300 runs, with 64 rows.",
     ],
 )
 def test_fine(text):
-    assert typed_numbers(text, OUTPUTS) == []
+    assert typed_numbers(text, OUTPUTS, CODE) == []
 
 
 @pytest.mark.parametrize(
@@ -49,14 +51,18 @@ def test_fine(text):
         (r"It scores **99.9** % on them.", ["99.9 %"]),
         ("It scores 50% on them.", ["50%"]),
         ("It scores 50 percent on them.", ["50 percent"]),
-        ("The ratio is 1.10, or 1.1, or 1.1055, or 105.", ["1.10", "1.1", "1.1055"]),
+        ("The ratio is 1.10, or 1.1, or 1.1055.", ["1.10", "1.1", "1.1055"]),
+        ("In 23 of 300 runs.", ["23"]),
+        ("On 2 417 genes, 1,000 cells.", ["2\u2009417", "1,000"]),
+        ("With a rate of 0.25 on 70,000 images.", ["0.25", "70,000"]),
+        ("The year 2126.", ["2126"]),
         ("The ratio is .105, or ...1.5.", [".105", "1.5"]),
         (
-            "There are 50,001 images, 5,000 small things, and 123456.",
+            "There are 50,001 images and 123456.",
             ["50,001", "123456"],
         ),
         ("There are 60 000 images.", ["60\u2009000"]),
-        ("There are 1234 or 12346.", ["12346"]),
+        ("There are 1234 or 12346.", ["1234", "12346"]),
         ("A rate of 1e-5 or 2e-05.", ["1e-5", "2e-05"]),
         ("Between 0.25–0.75 (k=0.125), x1.5.", ["0.25", "0.75", "0.125", "1.5"]),
         ("$$x = 0.5$$", ["0.5"]),
@@ -79,4 +85,8 @@ def test_fine(text):
     ],
 )
 def test_typed(text, found):
-    assert typed_numbers(text, OUTPUTS) == found
+    assert typed_numbers(text, OUTPUTS, CODE) == found
+
+
+def test_without_code_a_setting_is_a_typed_number():
+    assert typed_numbers("For 64 rows.", OUTPUTS) == ["64"]

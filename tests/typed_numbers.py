@@ -1,8 +1,10 @@
 """Find numbers that were typed into text, where an output should say them.
 
-A decimal number, a percentage, or an integer of five or more digits counts. It is fine where it stands as a
-whole number in an output, or where its paragraph, heading, list item or table row carries a link to its source.
-Code is not looked at: settings belong there.
+A number counts where it has a decimal point, a percent sign or two digits, years aside.
+It is fine where it stands as a whole number in an output, or where its paragraph,
+heading, list item or table row carries a link to its source. A small integer is also
+fine where it stands in code that readers see: it is a setting. Code in the text is not
+looked at: settings belong there.
 """
 
 import re
@@ -32,28 +34,40 @@ NUMBER = re.compile(
     re.VERBOSE,
 )
 
+YEAR = re.compile(r"(?:19|20)\d\d")
 
-def typed_numbers(markdown, outputs):
-    """The typed numbers in a Markdown text that are neither in `outputs`, a list of texts, nor beside a link, as they were typed."""
+
+def typed_numbers(markdown, outputs, code=()):
+    """The numbers, as typed, that a Markdown text has from nowhere.
+
+    outputs, code: lists of texts in which they may stand.
+    """
     shown = {number for text in outputs for number, _ in numbers(text)}
+    settings = {number for text in code for number, _ in numbers(text)}
     found = []
     for text, linked in pieces(markdown):
-        # A space between thousands is read in text only: in an output it is the gap between two columns.
-        for (digits, percent), as_typed in numbers(
-            re.sub(r"(?<=\d) (?=\d{3}(?!\d))", "\u2009", text)
-        ):
-            counts = percent or not digits.isdigit() or len(digits) >= 5
+        if linked:
+            continue
+        # A space between thousands is read in text only: in an output it is the gap
+        # between two columns.
+        text = re.sub(r"(?<=\d) (?=\d{3}(?!\d))", "\u2009", text)
+        for (digits, percent), as_typed in numbers(text):
+            small = digits.isdigit() and not percent and len(digits) < 5
+            if small and (len(digits) < 2 or YEAR.fullmatch(digits)):
+                continue
+            in_output = (digits, percent) in shown
             # A percentage may stand in a column of percentages, without its sign.
-            in_output = (
-                (digits, percent) in shown or percent and (digits, False) in shown
-            )
-            if counts and not linked and not in_output:
+            in_output |= percent and (digits, False) in shown
+            if not in_output and not (small and (digits, False) in settings):
                 found.append(as_typed)
     return found
 
 
 def numbers(text):
-    """Every whole number of a text but for versions such as 1.2.3: ((digits, whether a percentage), as written)."""
+    """Every whole number of a text but for versions such as 1.2.3.
+
+    Yields ((digits, whether a percentage), as written).
+    """
     # LaTeX has ways of its own to write a percent sign and the gap between thousands.
     text = re.sub(r"\{,\}|\\,", "\u2009", text.replace("\\%", "%"))
     for match in NUMBER.finditer(text):
@@ -68,7 +82,7 @@ def numbers(text):
 
 
 def pieces(markdown):
-    """The text of every paragraph, heading, list item and table row, and whether it carries a link to a source."""
+    """Each paragraph, heading, list item and table row: (text, has it a source?)."""
     within = []
     for token in MARKDOWN.parse(markdown):
         if token.type in ("list_item_open", "tr_open"):

@@ -1,7 +1,7 @@
 """A Sphinx extension: the directive `claims`, one table of every claim in the book.
 
-It reads the claims from the metadata of the notebooks' outputs, where `helpers.claims.claim` puts them,
-so it needs neither torch nor `helpers`.
+It reads the claims from the metadata of the notebooks' outputs, where
+`helpers.claims.claim` puts them, so it needs neither torch nor `helpers`.
 """
 
 import json
@@ -39,7 +39,7 @@ class Claims(SphinxDirective):
 
 
 def claims_of(notebook):
-    """The claims of a notebook (as parsed JSON), in order: dicts with a statement and its evidence."""
+    """A parsed notebook's claims: dicts with a statement and its evidence."""
     outputs = [
         output for cell in notebook["cells"] for output in cell.get("outputs", [])
     ]

@@ -1,9 +1,10 @@
-"""Cut the theme's icon font down to the icons that the pages show: 2 kB in place of 156 kB.
+"""Keep of the theme's icon font what the pages show: 2 kB in place of 156 kB.
 
     python tools/icons.py
 
-`book.css` names the same icons in its `unicode-range`; the browser takes any other one from the theme's own font.
-The font is Font Awesome Free (SIL Open Font License 1.1), which asks that a changed copy bears another name.
+`book.css` names the same icons in its `unicode-range`; the browser takes any other one
+from the theme's own font. The font is Font Awesome Free (SIL Open Font License 1.1),
+which asks that a changed copy bears another name.
 """
 
 from pathlib import Path

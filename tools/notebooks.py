@@ -1,21 +1,25 @@
-"""Run the notebooks, bring them into their normal form, and set the repository's address in them.
+"""Run the notebooks, compare, store; keep their normal form and their address.
 
-`make notebooks`, `make test-seeds` and `make colab` call this file; CONTRIBUTING.md says when to use which.
+`make notebooks`, `make test`, `make test-seeds` and `make colab` call this file;
+CONTRIBUTING.md says when to use which.
 """
 
 import argparse
 import base64
+import copy
 import io
 import os
+import random
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from PIL import Image
+
+from kernels import code, differences, execute, merge_streams, tags, two_at_a_time
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOTSTRAP = (ROOT / "tools" / "bootstrap_cell.py").read_text("utf-8").rstrip("\n")
@@ -24,23 +28,17 @@ CONFIG = ROOT / "_config.yml"
 README = ROOT / "README.md"
 IN_CONFIG = re.compile(r'^(\s*repository: )"(.*?)"', re.M)
 COLAB_LINK = re.compile(r"\[Open in Colab\]\([^)]*\)")
-ANSI_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 # What a run or an editor leaves in a cell's metadata and no reader needs.
 NOISE = (
-    "execution",
-    "ExecuteTime",
-    "collapsed",
-    "scrolled",
-    "vscode",
-    "id",
-    "outputId",
-    "executionInfo",
-    "colab",
+    *("execution", "ExecuteTime", "collapsed", "scrolled", "vscode", "id"),
+    *("outputId", "executionInfo", "colab"),
 )
+APART = 1000  # seeds: an experiment uses many in a row
+HELD, FAILED, NOT_REACHED = ".", "X", "-"
 
 
 def repository():
-    """The repository's address, "owner/name", or "" while it is not set. It is kept in _config.yml."""
+    """The repository's address, "owner/name", or "" while _config.yml has none."""
     return IN_CONFIG.search(CONFIG.read_text("utf-8"))[2]
 
 
@@ -50,18 +48,15 @@ def colab_link(name, repo):
 
 
 def normal_form(path, notebook=None):
-    """The text of the notebook at `path`, without what changes by chance: a difference then shows what really changed."""
+    """The text of the notebook at `path`, without what changes by chance.
+
+    A difference then shows what really changed.
+    """
     notebook = notebook or nbformat.read(path, as_version=4)
     repo = repository()
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {
-                "display_name": "Python 3",
-                "language": "python",
-                "name": "python3",
-            },
-            "language_info": {"name": "python"},
-        }
+        {"kernelspec": kernel, "language_info": {"name": "python"}}
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
@@ -71,7 +66,8 @@ def normal_form(path, notebook=None):
             cell.outputs = merge_streams(cell.outputs)
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}):
-                    output.data["image/png"] = fewer_colours(output.data["image/png"])
+                    png = output.data["image/png"]
+                    output.data["image/png"] = fewer_colours(png)
         if cell.id == "bootstrap":
             cell.source = BOOTSTRAP.replace('REPO = ""', f'REPO = "{repo}"')
         if cell.cell_type == "markdown":
@@ -80,118 +76,164 @@ def normal_form(path, notebook=None):
     return nbformat.writes(notebook) + "\n"
 
 
-def merge_streams(outputs):
-    """Printed lines arrive in pieces that depend on the moment: join those of one stream."""
-    merged = []
-    for output in outputs:
-        if (
-            merged
-            and output.output_type == "stream"
-            and (merged[-1].output_type, merged[-1].get("name"))
-            == ("stream", output.name)
-        ):
-            merged[-1].text += output.text
-        else:
-            merged.append(output)
-    return merged
-
-
 def fewer_colours(png):
-    """The same picture with a palette of 256 colours: no difference to the eye, and a third of the bytes to load."""
+    """The picture with 256 colours: no difference to the eye, a third of the bytes."""
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     if picture.mode == "P" or picture.is_animated:
         return png
     buffer = io.BytesIO()
-    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
-        buffer, "png", optimize=True
-    )
+    small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(buffer, "png", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def execute(notebook, folder):
-    """Run every cell in a new kernel that starts in `folder`. Returns None, or a text that names the failing cell and its error."""
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    client = NotebookClient(
-        notebook,
-        kernel_name="python3",
-        timeout=600,
-        store_widget_state=False,
-        resources={"metadata": {"path": str(folder)}},
-        extra_arguments=["--Application.log_level=ERROR"],
-    )
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        cell = next(
-            cell
-            for cell in notebook.cells
-            if any(output.output_type == "error" for output in cell.get("outputs", []))
-        )
-        trace = next(
-            output.traceback for output in cell.outputs if output.output_type == "error"
-        )
-        return ANSI_COLOUR.sub(
-            "",
-            f"cell {cell.id!r} raised {error.ename}: {error.evalue}\n"
-            + "\n".join(trace),
-        )
-    except (CellTimeoutError, DeadKernelError) as error:
-        return f"{type(error).__name__}: {error}"
 
 
 def write(path, text):
     """Replace the file at once, so that an interruption never leaves half of it."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text, "utf-8")
-    os.replace(beside, path)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=".", suffix=".tmp", encoding="utf-8", delete=False
+    ) as beside:
+        beside.write(text)
+    Path(beside.name).chmod(path.stat().st_mode)
+    os.replace(beside.name, path)
+
+
+def timed(path, **options):
+    """Run the notebook at `path`: (as stored, as run, problem or None, seconds)."""
+    stored = nbformat.read(path, as_version=4)
+    again = copy.deepcopy(stored)
+    start = time.perf_counter()
+    problem = execute(again, path.parent, **options)
+    return stored, again, problem, time.perf_counter() - start
 
 
 def run(paths):
-    """Run the notebooks and store their outputs. Returns how many failed; those are left as they were."""
-    failed = 0
-    for path in paths:
-        notebook = nbformat.read(path, as_version=4)
-        start = time.perf_counter()
-        problem = execute(notebook, path.parent)
+    """Run the notebooks and store their outputs. Returns how many could not be.
+
+    Those are left as they were, and so is one that somebody edited in the meantime.
+    """
+
+    def store(path):
+        before = path.read_bytes()
+        _, notebook, problem, seconds = timed(path)
         if problem:
-            failed += 1
-            print(f"{path.name}: left as it was. {problem}", flush=True)
-        else:
-            write(path, normal_form(path, notebook))
-            print(
-                f"{path.name}: ran in {time.perf_counter() - start:.0f} s", flush=True
-            )
+            return f"left as it was. {problem}", True
+        if path.read_bytes() != before:
+            return "left as it was: it was edited while it ran. Run it again", True
+        write(path, normal_form(path, notebook))
+        return f"ran in {seconds:.0f} s", False
+
+    return report(paths, store)
+
+
+def check(paths):
+    """Run the notebooks and compare what they give with what is stored."""
+
+    def compare(path):
+        stored, again, problem, seconds = timed(path, audit=True)
+        problems = [problem] if problem else differences(stored, again)
+        return "\n".join(problems) or f"as stored, in {seconds:.0f} s", bool(problems)
+
+    return report(paths, compare, "{} passed, {} failed")
+
+
+def report(paths, function, summary=None):
+    """Print what `function` says of each path; returns how many it calls failed."""
+    failed = 0
+    for path, (said, wrong) in zip(paths, two_at_a_time(function, paths)):
+        print(f"{path.name}: {said}", flush=True)
+        failed += wrong
+    if summary:
+        print(summary.format(len(paths) - failed, failed))
     return failed
 
 
 def seeds(paths, firsts):
-    """Run the notebooks under other seeds, without storing anything. Returns how many runs failed."""
-    failed = 0
-    for first in firsts:
-        os.environ["BOOK_SEED"] = str(first)
-        for path in paths:
-            notebook = nbformat.read(path, as_version=4)
-            problem = execute(notebook, path.parent) or wrong_solutions(notebook)
-            failed += bool(problem)
-            print(
-                f"seed {first}, {path.name}: {problem or 'every claim holds'}",
-                flush=True,
-            )
-    return failed
+    """Run the notebooks under other seeds, storing nothing, and print a table.
+
+    One row per claim and exercise, one column per seed. Returns how many cells failed.
+    """
+    jobs = [(path, first) for path in paths for first in firsts]
+    marks, evidence = {}, []
+
+    def job(path_and_first):
+        path, first = path_and_first
+        return timed(path, seed=first, go_on=True)
+
+    for (path, first), result in zip(jobs, two_at_a_time(job, jobs)):
+        stored, again, problem, seconds = result
+        verdicts = verdicts_of(stored, again)
+        failures = [f"{path.stem}: {problem}"] if problem else []
+        for cell, (mark, said) in verdicts.items():
+            marks[path.stem, cell, first] = mark
+            if mark == FAILED:
+                failures.append(f"{path.stem}: {cell}: {said}")
+        evidence += [f"seed {first}, {failure}" for failure in failures]
+        state = f"{len(failures)} failed" if failures else "all held"
+        print(f"seed {first}, {path.name}: {state}, {seconds:.0f} s", flush=True)
+    print_table(marks, firsts)
+    print(*evidence, sep="\n")
+    return len(evidence)
 
 
-def wrong_solutions(notebook):
-    for cell in notebook.cells:
-        if "solution" in cell.metadata.get("tags", []):
-            said = "".join(output.get("text", "") for output in cell.outputs)
-            if not said.endswith("right.\n"):
-                return f"the solution in cell {cell.id!r} is not right: {said}"
+def verdicts_of(stored, again):
+    """{cell id: (mark, what it said)} for each claim and each exercise's solution."""
+    verdicts = {}
+    for before, now in zip(code(stored), code(again), strict=True):
+        errors = [output for output in now.outputs if output.output_type == "error"]
+        printed = "".join(output.get("text", "") for output in now.outputs)
+        if "claim" in tags(before):
+            claims = ["claim" in output.get("metadata", {}) for output in now.outputs]
+            held = any(claims)
+        elif "solution" in tags(before):
+            held = printed.endswith("right.\n")
+        else:
+            continue
+        said = " ".join([printed, *(error.evalue for error in errors)]).strip()
+        if not now.outputs:
+            verdicts[before.id] = NOT_REACHED, said
+        else:
+            verdicts[before.id] = (HELD if held and not errors else FAILED), said
+    return verdicts
+
+
+def print_table(marks, firsts):
+    rows = list(dict.fromkeys((name, cell) for name, cell, _ in marks))
+    width = max(len(f"{name}: {cell}") for name, cell in rows)
+    columns = " ".join(f"{number:2d}" for number in range(1, len(firsts) + 1))
+    print(f"\n{'claim or solution':{width}}  held  {columns}")
+    for name, cell in rows:
+        row = [marks[name, cell, first] for first in firsts]
+        held = f"{row.count(HELD)}/{len(row)}"
+        line = " ".join(f"{mark:>2}" for mark in row)
+        print(f"{f'{name}: {cell}':{width}} {held:>5}  {line}")
+    print(f"{HELD} held, {FAILED} failed, {NOT_REACHED} not reached; seeds: ", end="")
+    print(*firsts, sep=", ")
+
+
+def chosen_seeds(values, master):
+    """The seeds that `values` list, or as many as a single small value says.
+
+    Those are drawn from the master seed, which is printed: with it, they can be
+    drawn again.
+    """
+    if len(values) == 1 and 1 <= values[0] < APART:
+        master = random.SystemRandom().randrange(10**6) if master is None else master
+        print(f"{values[0]} seeds, drawn from MASTER={master}", flush=True)
+        return [
+            APART * number
+            for number in random.Random(master).sample(range(1, 10**6), values[0])
+        ]
+    apart = sorted([0, *values])
+    if any(after - before < APART for before, after in zip(apart, apart[1:])):
+        sys.exit(
+            f"Seeds must be at least {APART} apart, and {APART} or more: an experiment "
+            f"uses many seeds in a row. (One number below {APART} is a count.)"
+        )
+    return values
 
 
 def set_repository(repo, paths):
-    """Write the repository's address into _config.yml, and from there into README.md and the notebooks."""
+    """Write the address into _config.yml, and from there into README and notebooks."""
     write(CONFIG, IN_CONFIG.sub(rf'\g<1>"{repo}"', CONFIG.read_text("utf-8")))
     write(README, readme_with_address())
     for path in paths:
@@ -199,12 +241,23 @@ def set_repository(repo, paths):
 
 
 def readme_with_address():
-    """README.md's text with its Colab links, each of which follows a link to the notebook on the same line."""
+    """README.md's text; each Colab link follows a link to its notebook on its line."""
     pattern = re.compile(r"(\(book/(\w+)\.ipynb\).*?)" + COLAB_LINK.pattern)
     return pattern.sub(
         lambda match: match[1] + colab_link(match[2], repository()),
         README.read_text("utf-8"),
     )
+
+
+def normalise(paths, only_check):
+    """Store the notebooks in their normal form, or only say which are not in it."""
+    changed = [path for path in paths if normal_form(path) != path.read_text("utf-8")]
+    for path in changed:
+        said = "is not in its normal form" if only_check else "normalised"
+        print(f"{path.name}: {said}")
+        if not only_check:
+            write(path, normal_form(path))
+    return only_check and len(changed)
 
 
 def existing(text):
@@ -214,11 +267,21 @@ def existing(text):
     return path
 
 
+def address(text):
+    if not re.fullmatch(r"[A-Za-z0-9-]+/(?!\.+$)[\w.-]+(?<!\.git)", text):
+        sys.exit(
+            "The address must read OWNER/NAME, as in `make colab REPO=owner/name`, "
+            f"and {text!r} does not."
+        )
+    return text
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     for name, does in (
         ("run", "run and store"),
+        ("check", "run and compare with what is stored"),
         ("normalise", "store in the normal form, without running"),
     ):
         command = commands.add_parser(name, help=does)
@@ -226,49 +289,30 @@ def main():
             "notebooks", nargs="*", type=existing, help="default: all of the book's"
         )
     command.add_argument(
-        "--check",
-        action="store_true",
-        help="store nothing, fail where something would change",
+        "--check", action="store_true", help="store nothing, fail if it would change"
     )
     command = commands.add_parser("seeds", help="run under other seeds")
-    command.add_argument("firsts", nargs="+", type=int, metavar="SEED")
+    command.add_argument(
+        "seeds", nargs="+", type=int, help=f"seeds, or how many (below {APART})"
+    )
+    command.add_argument("--master", type=int, help="what they are drawn from")
+    command.add_argument("--notebooks", nargs="*", type=existing)
     command = commands.add_parser("colab", help="set the repository's address")
-    command.add_argument("repository", metavar="OWNER/NAME")
+    command.add_argument("repository", metavar="OWNER/NAME", type=address)
     arguments = parser.parse_args()
 
     every = sorted((ROOT / "book").glob("*.ipynb"))
-    # The stored outputs are those of the book's own seeds.
-    os.environ.pop("BOOK_SEED", None)
+    paths = getattr(arguments, "notebooks", None) or every
     if arguments.command == "run":
-        return run(arguments.notebooks or every)
+        return run(paths)
+    if arguments.command == "check":
+        return check(paths)
     if arguments.command == "seeds":
-        apart = sorted([0, *arguments.firsts])
-        if any(after - before < 1000 for before, after in zip(apart, apart[1:])):
-            sys.exit(
-                "Seeds must be at least 1000 apart, and 1000 or more: an experiment uses many seeds in a row."
-            )
-        return seeds(every, arguments.firsts)
+        return seeds(paths, chosen_seeds(arguments.seeds, arguments.master))
     if arguments.command == "colab":
-        if not re.fullmatch(
-            r"[A-Za-z0-9-]+/(?!\.+$)[\w.-]+(?<!\.git)", arguments.repository
-        ):
-            sys.exit(
-                f"The address must read OWNER/NAME, as in `make colab REPO=owner/name`, and {arguments.repository!r} does not."
-            )
         return set_repository(arguments.repository, every)
-    changed = [
-        path
-        for path in arguments.notebooks or every
-        if normal_form(path) != path.read_text("utf-8")
-    ]
-    for path in changed:
-        print(
-            f"{path.name}: {'is not in its normal form' if arguments.check else 'normalised'}"
-        )
-        if not arguments.check:
-            write(path, normal_form(path))
-    return arguments.check and len(changed)
+    return normalise(paths, arguments.check)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(min(main() or 0, 100))

@@ -1,0 +1,234 @@
+"""Run notebooks, each in a kernel of its own, and compare outputs with stored ones."""
+
+import base64
+import copy
+import difflib
+import io
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat.v4 import new_code_cell
+from PIL import Image, ImageSequence
+
+AT_ONCE = 2  # notebooks: each computes on one thread
+ANSI_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
+# How alike two drawings of one figure are at least, as a correlation of their
+# thumbnails. Measured: other fonts and versions .99, two figures of the book .6.
+ALIKE = 0.95
+THUMBNAIL = 24  # pixels a side
+
+# Runs before the first cell of a notebook. A cell that takes chance from a generator
+# that all share must seed it itself: else its numbers depend on the cells before it.
+WATCH_CHANCE = """
+import random as _random, sys as _sys
+
+_chance, _ran = [], []
+
+def _shared_states():
+    states = {"random": _random.getstate()}
+    if "numpy" in _sys.modules:
+        _, keys, position, *_ = _sys.modules["numpy"].random.get_state()
+        states["numpy.random"] = position, keys.tobytes()
+        # If it was just imported, it stands at its last key as long as it is unused.
+        _before.setdefault("numpy.random", (len(keys) - 1, keys.tobytes()))
+    torch = _sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_rng_state"):
+        states["torch"] = torch.get_rng_state().numpy().tobytes()
+        fresh = torch.Generator().manual_seed(torch.initial_seed()).get_state()
+        _before.setdefault("torch", fresh.numpy().tobytes())
+    return states
+
+_before = {}
+
+def _note(info):
+    _before.clear()
+    _before.update(_shared_states())
+
+def _compare(result):
+    _ran.append(CELLS[len(_ran)])
+    now = _shared_states()
+    taken = [name for name in now if _before.get(name, now[name]) != now[name]]
+    if taken and "seed(" not in result.info.raw_cell:
+        _chance.append((_ran[-1], *taken))
+
+get_ipython().events.register("pre_run_cell", _note)
+get_ipython().events.register("post_run_cell", _compare)
+"""
+
+# Runs after the last cell.
+AUDIT = """
+import threadpoolctl as _pools
+from helpers.exercises import Exercise as _Exercise
+
+assert not _chance, f"cells that draw from a shared generator unseeded: {_chance}"
+
+_threads = {pool["filepath"]: pool["num_threads"] for pool in _pools.threadpool_info()}
+assert _threads and set(_threads.values()) == {1}, f"not on one thread: {_threads}"
+
+_checks = {name: check for name, check in globals().items() if type(check) is _Exercise}
+assert sorted(_checks) == [f"check_{number + 1}" for number in range(EXERCISES)]
+for _name, _check in _checks.items():
+    assert _check.hints, f"{_name} has no hint"
+    _answers = [(..., "not answered yet."), (None, "not answered yet.")]
+    _answers += [(wrong, f"not yet. {hint}") for wrong, hint in _check.hints]
+    _answers += [(globals()[_name.replace("check", "solution")], "right.")]
+    for _answer, _expected in _answers:
+        _said = _check.verdict(_answer)
+        assert _said == _expected, f"{_name} says of {_answer}: {_said!r}"
+"""
+
+
+def execute(notebook, folder, *, seed=None, audit=False, go_on=False):
+    """Run every cell of `notebook` in a new kernel that starts in `folder`.
+
+    Its outputs are replaced. seed: the book's first seed, by default the stored
+    outputs' own. audit: watch the chance, and try every exercise at the end. go_on:
+    do not stop at a claim that fails. Returns None, or a text that names the failing
+    cell and its error.
+    """
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    run = notebook
+    if audit:
+        exercises = sum("solution" in tags(cell) for cell in notebook.cells)
+        last = AUDIT.replace("EXERCISES", str(exercises))
+        names = ["watch-chance", *(cell.id for cell in code(notebook)), "audit"]
+        first = WATCH_CHANCE.replace("CELLS", str(names))
+        run = copy.copy(notebook)
+        run.cells = [
+            new_code_cell(first, id="watch-chance"),
+            *notebook.cells,
+            new_code_cell(last, id="audit"),
+        ]
+    client = NotebookClient(
+        run,
+        kernel_name="python3",
+        timeout=600,
+        store_widget_state=False,
+        allow_error_names=["ClaimFailed"] if go_on else [],
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--Application.log_level=ERROR"],
+    )
+    environment = {key: text for key, text in os.environ.items() if key != "BOOK_SEED"}
+    if seed is not None:
+        environment["BOOK_SEED"] = str(seed)
+    try:
+        client.execute(env=environment)
+    except CellExecutionError:
+        return last_error(run)
+    except (CellTimeoutError, DeadKernelError) as error:
+        return f"{type(error).__name__}: {error}"
+    for number, cell in enumerate(code(notebook), 1):
+        cell.execution_count = number
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = number
+
+
+def last_error(notebook):
+    """What stopped a run: claims that failed before it may have been let pass."""
+    for cell in reversed(code(notebook)):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                trace = "\n".join(output.traceback)
+                text = f"cell {cell.id!r} raised {output.ename}: {output.evalue}"
+                return ANSI_COLOUR.sub("", f"{text}\n{trace}")
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def two_at_a_time(function, items):
+    """The results of function(item), in the order of `items`, as they come."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(function, items)
+
+
+def differences(stored, again):
+    """What the outputs of two runs of a notebook differ in: a text for each cell."""
+    found = []
+    for before, now in zip(code(stored), code(again), strict=True):
+        old, new = as_text(before.outputs), as_text(now.outputs)
+        if old != new:
+            lines = difflib.unified_diff(old, new, "stored", "now", lineterm="", n=1)
+            found.append(
+                f"cell {before.id!r} gives something else:\n" + "\n".join(lines)
+            )
+        pictures = [pictures_of(cell.outputs) for cell in (before, now)]
+        if len(pictures[0]) != len(pictures[1]):
+            found.append(f"cell {before.id!r} draws another number of figures")
+        elif not all(map(alike, *pictures)):
+            found.append(
+                f"cell {before.id!r} draws another figure than the stored one: "
+                "look at it, and store it with `make notebooks`"
+            )
+    return found
+
+
+def as_text(outputs):
+    """Everything of a cell's outputs but the pictures, line by line."""
+    lines = []
+    for output in merge_streams(outputs):
+        if output.output_type == "stream":
+            lines += [f"{output.name}: {line}" for line in output.text.splitlines()]
+        for kind, text in sorted(output.get("data", {}).items()):
+            if kind != "image/png":
+                lines += [f"{kind}: {line}" for line in str(text).splitlines()]
+        if claim := output.get("metadata", {}).get("claim"):
+            lines += [f"metadata: {name}: {claim[name]}" for name in sorted(claim)]
+        if output.output_type == "error":
+            lines.append(f"error: {output.ename}: {output.evalue}")
+    return lines
+
+
+def merge_streams(outputs):
+    """Join what one stream printed: it arrives in pieces that depend on the moment."""
+    merged = []
+    for output in outputs:
+        last = merged[-1] if merged else None
+        if (
+            last is not None
+            and output.output_type == last.output_type == "stream"
+            and output.name == last.name
+        ):
+            last.text += output.text
+        else:
+            merged.append(copy.copy(output))
+    return merged
+
+
+def pictures_of(outputs):
+    return [
+        output.data["image/png"]
+        for output in outputs
+        if "image/png" in output.get("data", {})
+    ]
+
+
+def alike(one, other):
+    """Whether two PNGs, in base64, are drawings of one figure, frame by frame."""
+    frames, others = thumbnails(one), thumbnails(other)
+    return len(frames) == len(others) and all(
+        np.array_equal(frame, match) or np.corrcoef(frame, match)[0, 1] >= ALIKE
+        for frame, match in zip(frames, others)
+    )
+
+
+def thumbnails(png):
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    size = (THUMBNAIL, THUMBNAIL)
+    return [
+        np.asarray(frame.convert("RGB").resize(size, Image.Resampling.BOX)).ravel()
+        for frame in ImageSequence.Iterator(picture)
+    ]

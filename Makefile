@@ -1,36 +1,37 @@
-# Each command sets up what it needs, once: a virtual environment in .venv, made by uv where it is installed
-# and by venv and pip where it is not.
+# Each command sets up what it needs, once: a virtual environment in .venv, made by uv
+# where it is installed, and by venv and pip where it is not.
 
 PYTHON ?= python3
-SEEDS ?= 1000 2000 3000
+SEEDS ?= 3
 UV := $(shell command -v uv)
 BIN := .venv/bin
 
 ifdef UV
 NEW_VENV := uv venv --quiet --clear --python $(PYTHON) .venv
 INSTALL := uv pip install --quiet --python $(BIN)/python
+CPU_TORCH := $(INSTALL) --torch-backend=cpu 2>/dev/null
 else
 NEW_VENV := $(PYTHON) -m venv --clear .venv
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CPU_TORCH := $(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX),false)
 endif
 
-NBVAL := $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout=300 book
-ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default
-
-# The stored outputs are those of the first seeds; only `make test-seeds` asks for others.
+# The stored outputs are those of the first seeds.
 unexport BOOK_SEED
 # Without it every kernel of a recent Python warns about debugging.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help book test notebooks test-seeds test-colab bench ppo colab lock clean
+.PHONY: help book test notebooks test-seeds test-colab format bench mutants ppo colab lock clean
 
 help:
 	@echo "make book                     build the book from the stored outputs"
 	@echo "make test                     check everything the book says"
 	@echo "make notebooks [NB=FILE]      run the notebooks and store their outputs"
-	@echo "make test-seeds [SEEDS=LIST]  run the notebooks under other seeds"
+	@echo "make test-seeds [SEEDS=LIST]  run the notebooks under other seeds: a list, or how many"
 	@echo "make test-colab               run the notebooks as Colab meets them"
+	@echo "make format                   bring code and notebooks into their form"
 	@echo "make bench                    measure the speed"
+	@echo "make mutants [ONLY=PATTERN]   break the helpers in small ways, and see which tests notice (an hour)"
 	@echo "make ppo                      train Stable-Baselines3's PPO on the tanks again (half an hour)"
 	@echo "make colab REPO=OWNER/NAME    set the repository's address on GitHub"
 	@echo "make lock                     pin the requirements again (needs uv)"
@@ -41,24 +42,32 @@ book: .venv/book-installed
 	@echo "The book is in $(CURDIR)/_build/html/index.html: open it in a browser."
 
 test: .venv/all-installed
-	$(BIN)/pytest
-	@echo "Every notebook, every output, as this machine runs it:"
-	$(NBVAL)
-	@echo "The same on one thread without vector instructions, two notebooks at a time:"
-	$(ONE_THREAD) $(NBVAL) --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@echo "Every notebook, every output and figure, without vector instructions:"
+	ATEN_CPU_CAPABILITY=default $(BIN)/python tools/notebooks.py check
 
 notebooks: .venv/all-installed
 	$(BIN)/python tools/notebooks.py run $(NB)
 
 test-seeds: .venv/all-installed
-	$(BIN)/python tools/notebooks.py seeds $(SEEDS)
+	$(BIN)/python tools/notebooks.py seeds $(SEEDS) $(if $(MASTER),--master $(MASTER)) $(if $(NB),--notebooks $(NB))
 
 test-colab:
 	@$(PYTHON) tools/check_python.py
 	$(PYTHON) tests/run_colab.py
 
+format: .venv/all-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python tools/notebooks.py normalise
+
 bench: .venv/all-installed
 	$(BIN)/python tests/bench.py
+
+mutants: .venv/all-installed
+	$(INSTALL) mutmut==3.8.1
+	-$(BIN)/mutmut run $(ONLY)
+	$(BIN)/mutmut results
 
 ppo: .venv/all-installed
 	$(BIN)/python tools/ppo_tanks.py
@@ -72,7 +81,7 @@ lock:
 	$(UV) $(COMPILE) requirements-book.txt -c requirements.lock -o requirements-book.lock
 
 clean:
-	rm -rf _build .venv .venv-colab
+	rm -rf _build .venv .venv-colab mutants
 
 # A stamp is touched last, so an interrupted installation is done again.
 .venv/made:
@@ -81,12 +90,17 @@ clean:
 	@touch $@
 
 .venv/book-installed: requirements-book.lock | .venv/made
-	$(INSTALL) -r requirements-book.lock
+	$(INSTALL) --require-hashes --no-deps -r requirements-book.lock
 	@touch $@
 
+# PyTorch's build for the CPU where its index can be reached. It needs no CUDA, which is
+# all that the lock has for Linux alone. Else PyPI's build, with CUDA.
 .venv/all-installed: requirements.lock pyproject.toml | .venv/made
-	$(INSTALL) -r requirements.lock
+	$(CPU_TORCH) --no-deps $$(grep -E '^torch(vision)?=' requirements.txt) \
+	    && sed "/== 'linux'/,/[^\]$$/d" requirements.lock > .venv/lock \
+	    || cp requirements.lock .venv/lock
+	$(INSTALL) --require-hashes --no-deps -r .venv/lock
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-COMPILE := pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header
+COMPILE := pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes

@@ -1,9 +1,12 @@
-"""Data: the real label sets, the published results and the small made-up worlds that the chapters use.
+"""Data: real label sets, published results and the small made-up worlds of the book.
 
-Nothing here is downloaded: it is generated, or stands in this package or in an installed one.
+Nothing here is downloaded: it is generated, or stands in this package or in an
+installed one. Sources and licences of the tables: `helpers/data/SOURCES.md`.
 """
 
 import json
+import numbers
+from collections.abc import Iterable
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.util import find_spec
@@ -17,11 +20,13 @@ from sklearn.datasets import load_digits
 from helpers.labels import categories
 
 
-def real_labels():
-    """The ReaL labels of ImageNet's 50,000 validation images: a list of lists of class indices (0..999), some empty.
+def real_labels() -> list[list[int]]:
+    """The ReaL labels of ImageNet's 50,000 validation images: class indices (0..999).
 
-    ReaL ("reassessed labels") lists every label that human raters found valid (Beyer et al. 2020, arXiv:2006.07159,
-    Apache-2.0). The file ships inside the timm package.
+    ReaL ("reassessed labels") lists every label that human raters found valid, for some
+    images none (Beyer et al. 2020, arXiv:2006.07159, Apache-2.0). The file ships inside
+    the timm package.
+    See the chapter "One label, several labels, one of several".
     Raises FileNotFoundError, naming the timm version, where timm is too old to have it.
     """
     path = (
@@ -30,87 +35,111 @@ def real_labels():
     )
     if not path.exists():
         raise FileNotFoundError(
-            f"timm {version('timm')} does not contain the ReaL labels; timm 0.9.0 or newer does"
+            f"timm {version('timm')} does not contain the ReaL labels; "
+            "timm 0.9.0 or newer does"
         )
-    return json.loads(path.read_text())
+    return json.loads(path.read_text("utf-8"))
 
 
-def imagenet_a_results():
-    """Published top-1 accuracy on ImageNet and on ImageNet-A, in per cent: 1,555 rows for 1,265 models, some at several image sizes.
+def imagenet_a_results() -> pd.DataFrame:
+    """Published top-1 accuracy on ImageNet and on ImageNet-A, in per cent.
 
-    A data frame with columns model, img_size (pixels), top1_imagenet, top1_imagenet_a. Source and licence: `helpers/data/SOURCES.md`.
+    1,555 rows for 1,265 models, some at several image sizes, with columns model,
+    img_size (pixels), top1_imagenet and top1_imagenet_a.
+    See the chapter "Why per-logit accuracy is inflated".
     """
     return pd.read_csv(files("helpers").joinpath("data/timm_imagenet_a.csv"))
 
 
-def shape_bias_counts():
-    """How 16 published networks and 10 people named the 1,200 cue-conflict images whose shape and texture differ.
+def shape_bias_counts() -> pd.DataFrame:
+    """How 16 published networks and 10 people named the cue-conflict images.
 
-    A data frame with columns observer, trained_on (empty for people), and the counts shape, texture and other. Counted in the raw
-    trials of Geirhos et al. 2019 (arXiv:1811.12231). Source: `helpers/data/SOURCES.md`.
+    Of the 1,200 whose shape and texture differ, with columns observer, trained_on
+    (empty for people), and the counts shape, texture and other. Counted in the raw
+    trials of Geirhos et al. 2019 (arXiv:1811.12231).
+    See the chapter "1000 classes, 16 categories".
     """
     return pd.read_csv(
         files("helpers").joinpath("data/shape_bias.csv"), keep_default_na=False
     )
 
 
-def ppo_on_tanks():
-    """Stable-Baselines3's PPO on `helpers.actuators.Tanks`: (steps that were played, distances from the targets in cm, (8 seeds, 10 checkpoints)).
+def ppo_on_tanks() -> tuple[int, np.ndarray]:
+    """Stable-Baselines3's PPO on `helpers.actuators.Tanks`: (steps, distances).
 
-    Measured by `make ppo`; settings: `helpers/data/SOURCES.md`.
+    steps: how many were played in all. distances: from the targets, in cm, after each
+    tenth of them, (8 seeds, 10). Measured by `make ppo`. See the chapter "Six
+    actuators".
     """
-    table = json.loads(files("helpers").joinpath("data/ppo_tanks.json").read_text())
+    path = files("helpers").joinpath("data/ppo_tanks.json")
+    table = json.loads(path.read_text("utf-8"))
     return table["steps"], np.array(table["distance_cm"])
 
 
-def yeast():
-    """2,417 genes of yeast and their functions: (inputs, targets), float64 of shapes (2417, 103) and (2417, 14).
+def yeast() -> tuple[torch.Tensor, torch.Tensor]:
+    """2,417 genes of yeast: (inputs, targets), float64 (2417, 103) and (2417, 14).
 
-    Inputs: what micro-array experiments and the phylogenetic profile say of each gene, in no unit. Targets: multi-hot, 4.24 of the 14
-    groups of functions per gene (Elisseeff & Weston 2001, "A kernel method for multi-labelled classification"). Source: `helpers/data/SOURCES.md`.
+    Inputs: what micro-array experiments and the phylogenetic profile say of each gene,
+    in no unit. Targets: multi-hot, 4.24 of the 14 groups of functions per gene
+    (Elisseeff & Weston 2001, "A kernel method for multi-labelled classification").
+    See the chapter "Weights for rare labels".
     """
-    table = np.loadtxt(
-        files("helpers").joinpath("data/yeast.csv.gz"), delimiter=",", skiprows=1
+    table = torch.from_numpy(
+        np.loadtxt(
+            files("helpers").joinpath("data/yeast.csv.gz"), delimiter=",", skiprows=1
+        )
     )
-    return torch.from_numpy(table[:, :103].copy()), torch.from_numpy(
-        table[:, 103:].copy()
-    )
+    return table[:, :103].clone(), table[:, 103:].clone()
 
 
-def gaussian_classes(n_classes, n_train, n_test, seeds, *, n_features=20):
-    """One made-up world per seed: each class has a random centre, and its inputs scatter around it.
+def gaussian_classes(
+    n_classes: int,
+    n_train: int,
+    n_test: int,
+    seeds: Iterable[int],
+    *,
+    n_features: int = 20,
+) -> tuple[torch.Tensor, ...]:
+    """One made-up world per seed: inputs scatter around their class's random centre.
 
-    Returns (train inputs, train labels, test inputs, test labels). Inputs are float64 of shape (S, N, n_features);
-    labels int64 of shape (S, N), classes equally likely. Centres and scatter are standard normal, so a
-    tenth as many classes are much easier to tell apart. Raises ValueError for a number below 1, or no seeds.
+    Returns (train inputs, train labels, test inputs, test labels). Inputs are float64
+    of shape (S, N, n_features); labels int64 of shape (S, N), classes equally likely.
+    Centres and scatter are standard normal, so a tenth as many classes are much easier
+    to tell apart.
+    See the chapter "One label, several labels, one of several".
+    Raises ValueError for a size that is no integer of at least 1, no seeds, or a seed
+    that is no integer of at least 0.
     """
-    _at_least_one(
+    _check_sizes(
         n_classes=n_classes, n_train=n_train, n_test=n_test, n_features=n_features
     )
     inputs, labels = [], []
-    for seed in seeds:
-        random = np.random.default_rng(seed)
+    for random in _generators(seeds):
         centres = random.standard_normal((n_classes, n_features))
         label = random.integers(n_classes, size=n_train + n_test)
         inputs.append(
             centres[label] + random.standard_normal((n_train + n_test, n_features))
         )
         labels.append(label)
-    if not inputs:
-        raise ValueError("seeds must hold at least one seed, got none")
     x, y = torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(labels))
     return x[:, :n_train], y[:, :n_train], x[:, n_train:], y[:, n_train:]
 
 
-def coarse_world(n_fine, n_coarse, n_test, seeds):
-    """One made-up world per seed, in which 207 classes form the 16 categories of ImageNet, with their real sizes.
+def coarse_world(
+    n_fine: int, n_coarse: int, n_test: int, seeds: Iterable[int]
+) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    """One made-up world per seed: 207 classes form the 16 categories of ImageNet.
 
-    Each class has a centre near its category's centre, in 20 dimensions. Returns four pairs (inputs, classes): for training, n_fine
-    points of equally frequent classes and n_coarse of equally frequent *categories* (of these a learner should know the category only);
-    for testing, n_test of either kind. Inputs are float64 (S, N, 20); classes int64 (S, N), 0 to 206, in the order of the categories.
-    Raises ValueError for a number below 1, or no seeds.
+    The categories have their real sizes; each class has a centre near its category's
+    centre, in 20 dimensions. Returns four pairs (inputs, classes): for training, n_fine
+    points of equally frequent classes and n_coarse of equally frequent *categories* (of
+    these a learner should know the category only); for testing, n_test of either kind.
+    Inputs are float64 (S, N, 20); classes int64 (S, N), 0 to 206, in the order of the
+    categories.
+    See the chapter "1000 classes, 16 categories".
+    Raises ValueError as `gaussian_classes`.
     """
-    _at_least_one(n_fine=n_fine, n_coarse=n_coarse, n_test=n_test)
+    _check_sizes(n_fine=n_fine, n_coarse=n_coarse, n_test=n_test)
     sizes = np.array([len(members) for members in categories().values()])
     category_of = np.repeat(np.arange(16), sizes)
     equal_classes, equal_categories = (
@@ -118,8 +147,7 @@ def coarse_world(n_fine, n_coarse, n_test, seeds):
         1 / (16 * sizes[category_of]),
     )
     worlds = []
-    for seed in seeds:
-        random = np.random.default_rng(seed)
+    for random in _generators(seeds):
         centres = random.standard_normal((16, 20))[
             category_of
         ] + 0.7 * random.standard_normal((207, 20))
@@ -135,25 +163,28 @@ def coarse_world(n_fine, n_coarse, n_test, seeds):
                 (centres[drawn] + 0.7 * random.standard_normal((count, 20)), drawn)
             )
         worlds.append(world)
-    if not worlds:
-        raise ValueError("seeds must hold at least one seed, got none")
     return tuple(
         tuple(torch.from_numpy(np.stack(column)) for column in zip(*part))
         for part in zip(*worlds)
     )
 
 
-def digit_scenes(n_train, n_test, seed):
-    """Scenes of up to four handwritten digits; the labels of a scene are the digits that occur in it, none to four.
+def digit_scenes(n_train: int, n_test: int, seed: int) -> tuple[torch.Tensor, ...]:
+    """Scenes of up to four handwritten digits; the labels are the digits that occur.
 
-    Each of 2 x 2 places holds a digit with probability one half, and digit d is drawn with weight 1 / (1 + d), so the
-    labels run from frequent (0) to rare (9). Train and test scenes use different handwritten digits (scikit-learn's 1,797).
-    Returns (train inputs, train targets, test inputs, test targets): inputs float64 (N, 256), the 16 x 16 pixels from 0 to 1
-    row by row; targets float64 (N, 10), multi-hot.
-    Raises ValueError for a number below 1.
+    Each of 2 x 2 places holds a digit with probability one half, and digit d is drawn
+    with weight 1 / (1 + d), so the labels run from frequent (0) to rare (9), none to
+    four of them in a scene. Train and test scenes use different handwritten digits
+    (scikit-learn's 1,797).
+    Returns (train inputs, train targets, test inputs, test targets): inputs float64
+    (N, 256), the 16 x 16 pixels from 0 to 1 row by row; targets float64 (N, 10),
+    multi-hot.
+    See the chapter "Why per-logit accuracy is inflated".
+    Raises ValueError for a size that is no integer of at least 1, or a seed that is no
+    integer of at least 0.
     """
-    _at_least_one(n_train=n_train, n_test=n_test)
-    random = np.random.default_rng(seed)
+    _check_sizes(n_train=n_train, n_test=n_test)
+    random = _generator(seed)
     images, digits = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8) / 16
     weights = 1 / (1 + np.arange(10))
@@ -175,7 +206,23 @@ def digit_scenes(n_train, n_test, seed):
     return tuple(scenes)
 
 
-def _at_least_one(**counts):
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+def _check_sizes(**sizes):
+    for name, size in sizes.items():
+        if not _is_integer(size) or size < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {size!r}")
+
+
+def _generators(seeds):
+    if not isinstance(seeds, Iterable) or not (seeds := list(seeds)):
+        raise ValueError(f"seeds must hold at least one seed, got {seeds!r}")
+    return [_generator(seed) for seed in seeds]
+
+
+def _generator(seed):
+    if not _is_integer(seed) or seed < 0:
+        raise ValueError(f"a seed must be an integer of at least 0, got {seed!r}")
+    return np.random.default_rng(seed)
+
+
+def _is_integer(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

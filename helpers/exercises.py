@@ -1,48 +1,88 @@
-"""Exercises: a check that says right, not yet, or gives a hint on a common wrong answer."""
+"""Exercises: a check that says right, not yet, or gives a hint on a wrong answer."""
 
-from dataclasses import dataclass, field
+import numbers
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+ROUNDING = 1e-12  # relative: float64 rounds a sum of a thousand numbers by less
 
 
 @dataclass
 class Exercise:
-    """One exercise's check. Call it with an answer; it prints one sentence, also where the answer raises, and returns nothing.
+    """One exercise's check. Call it with an answer: it prints one sentence.
+
+    It never raises, and returns nothing; where an answer raises, the sentence says so.
 
     name: how the sentence calls it, such as "Exercise 1".
-    right: the right answer: a number, a string (compared exactly), a bool, or an array, list, tuple or tensor of numbers.
+    right: the right answer: a number, a string, a bool, or an array, list, tuple or
+    tensor of one of them. Strings and bools are compared exactly.
     hints: pairs (wrong answer, sentence), tried in order.
-    tolerance: how far every number may be from that of `right`, in the same units (absolute, not relative).
-    of: for answers that are functions: called with the answer, returns what is compared with `right`.
+    tolerance: how far every number may be from that of `right`, in the same units
+    (absolute; the rounding of large numbers, 1e-12 of `right`, is allowed on top).
+    of: for answers that are functions: called with the answer, returns what is compared
+    with `right`. It is called with every hint's wrong answer too, at once.
 
-    `...` and None count as not answered. An answer of another kind or shape than `right` is told so; lists, tuples, arrays and
-    tensors are one kind. See the exercises at the end of any chapter.
+    `...` and None count as not answered. An answer of another kind or shape than
+    `right` is told so; lists, tuples, arrays and tensors are one kind, numbers, strings
+    and bools are three. See the exercises at the end of any chapter.
+
+    Raises ValueError for a `right` of another kind or with NaN, for a tolerance that is
+    negative or not finite, and for a hint that its wrong answer does not get: because
+    that is right, or raises, or gets an earlier hint.
     """
 
     name: str
     right: object
-    hints: list = field(default_factory=list)
+    hints: Sequence[tuple[object, str]] = ()
     tolerance: float = 1e-9
-    of: object = None
+    of: Callable | None = None
 
-    def __call__(self, answer):
+    def __post_init__(self):
+        if not (
+            isinstance(self.tolerance, numbers.Real) and 0 <= self.tolerance < np.inf
+        ):
+            raise ValueError(
+                "tolerance must be a finite number of at least 0, "
+                f"got {self.tolerance!r}"
+            )
+        self._right = _plain(self.right)
+        if _kind(self._right)[0] not in ("number", "string", "bool"):
+            raise ValueError(
+                "right must hold numbers, strings or bools, "
+                f"got {_in_words(self._right)}"
+            )
+        if not self._same(self._right, self._right):
+            raise ValueError(f"right must not hold NaN, got {self.right!r}")
+        for wrong, hint in self.hints:
+            if (said := self.verdict(wrong)) != f"not yet. {hint}":
+                raise ValueError(
+                    f"{self.name}: the wrong answer {wrong!r} must get its hint, "
+                    f"{hint!r}, and gets {said!r}"
+                )
+
+    def __call__(self, answer: object) -> None:
         print(f"{self.name}: {self.verdict(answer)}")
 
-    def verdict(self, answer):
+    def verdict(self, answer: object) -> str:
+        """The sentence that a call prints, without the exercise's name."""
         if answer is ... or answer is None:
             return "not answered yet."
         try:
             value = self._value(answer)
+            if self._same(value, self._right):
+                return "right."
+            for wrong, hint in self.hints:
+                if self._same(value, self._value(wrong)):
+                    return f"not yet. {hint}"
+            if _kind(value) != _kind(self._right):
+                return (
+                    f"not yet. The answer should be {_in_words(self._right)}, "
+                    f"and this is {_in_words(value)}."
+                )
         except Exception as error:
             return f"your answer raises {type(error).__name__}: {error}"
-        right = _plain(self.right)
-        if self._same(value, right):
-            return "right."
-        for wrong, hint in self.hints:
-            if self._same(value, self._value(wrong)):
-                return f"not yet. {hint}"
-        if _kind(value) != _kind(right):
-            return f"not yet. The answer should be {_kind(right)}, and this is {_kind(value)}."
         return "not yet."
 
     def _value(self, answer):
@@ -51,33 +91,32 @@ class Exercise:
     def _same(self, a, b):
         if _kind(a) != _kind(b):
             return False
-        if _numbers(a) is None:
+        if _kind(a)[0] != "number":
             return a == b
-        return np.allclose(_numbers(a), _numbers(b), rtol=0, atol=self.tolerance)
+        a, b = np.array(a, dtype=float), np.array(b, dtype=float)
+        return np.allclose(a, b, rtol=ROUNDING, atol=self.tolerance)
 
 
 def _plain(value):
-    """Tuples, arrays and tensors (with or without gradient) as lists, and their scalars as Python's."""
+    """Tuples, arrays and tensors (with or without gradient) as lists of scalars."""
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _numbers(value):
-    """A plain value as a float array, or None where it is something other than numbers."""
-    if value is None or isinstance(value, (bool, str)):
-        return None
-    try:
-        return np.array(value, dtype=float)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 def _kind(value):
-    """What kind of answer a plain value is, in words. Only answers of one kind are compared."""
-    if _numbers(value) is None:
-        return {bool: "True or False", str: "a string"}.get(
-            type(value), f"a {type(value).__name__}"
-        )
-    shape = _numbers(value).shape
-    return f"numbers of shape {shape}" if shape else "a number"
+    """What a plain value is made of, and its shape. Only equal kinds are compared."""
+    items = np.array(value, dtype=object)
+    words = {_word(item) for item in items.flat} or {"number"}
+    return (words.pop(), items.shape) if len(words) == 1 else ("list", ())
+
+
+def _word(item):
+    if isinstance(item, numbers.Real) and not isinstance(item, bool):
+        return "number"
+    return "string" if isinstance(item, str) else type(item).__name__
+
+
+def _in_words(value):
+    word, shape = _kind(value)
+    return f"{word}s of shape {shape}" if shape else f"a {word}"

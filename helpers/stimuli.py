@@ -1,10 +1,15 @@
-"""Stimuli: the 1,280 cue-conflict images, each with the shape of one category and the texture of another, and what was measured on them.
+"""Stimuli: 1,280 cue-conflict images, and what was measured on them.
 
-The images are those of Geirhos et al. 2019 (arXiv:1811.12231), CC BY 4.0, from https://github.com/rgeirhos/texture-vs-shape. They do not
-ship with the book; what EfficientNet-Lite0 says of them does. See the chapter "1000 classes, 16 categories". From a shell:
+Each has the shape of one category and the texture of another. They are those of Geirhos
+et al. 2019 (arXiv:1811.12231), CC BY 4.0, from
+https://github.com/rgeirhos/texture-vs-shape. They do not ship with the book; what
+EfficientNet-Lite0 says of them does. See the chapter "1000 classes, 16 categories".
+From a shell:
 
-    python -m helpers.stimuli download                  fetch the images (137 MB; what is there already is kept)
-    python -m helpers.stimuli measure --images FOLDER   measure them again and compare
+    python -m helpers.stimuli download
+        fetch the images (137 MB; what is there already is kept)
+    python -m helpers.stimuli measure --images FOLDER
+        measure them again and compare
 """
 
 import argparse
@@ -12,7 +17,9 @@ import hashlib
 import os
 import re
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
@@ -24,7 +31,10 @@ import torch
 from helpers.labels import RULES, categories, category_index, category_probabilities
 
 COMMIT = "ccd0c01d42c0a8a834e90ec141e7f24fa915dc23"
-URL = f"https://raw.githubusercontent.com/rgeirhos/texture-vs-shape/{COMMIT}/stimuli/style-transfer-preprocessed-512/"
+URL = (
+    "https://raw.githubusercontent.com/rgeirhos/texture-vs-shape/"
+    f"{COMMIT}/stimuli/style-transfer-preprocessed-512/"
+)
 NAME = re.compile(r"([a-z]+)/([a-z]+)[0-9]+(?:-([a-z]+)[0-9]+)?\.png")
 TOLERANCE = 1e-4  # between a probability measured again and the one that ships
 
@@ -33,21 +43,25 @@ TOLERANCE = 1e-4  # between a probability measured again and the one that ships
 class Measurements:
     """What EfficientNet-Lite0 says of N images.
 
-    names: list of N file names. shape, texture: category indices 0..15, int64 (N,); texture is None where the images have none.
-    probabilities: softmax over the 1000 classes, float64 (N, 1000). features: a dict from the depth's name to the pooled
+    names: list of N file names. shape, texture: category indices 0..15, int64 (N,);
+    texture is None where the images have none. probabilities: softmax over the 1000
+    classes, float64 (N, 1000). features: a dict from the depth's name to the pooled
     features there, float64 (N, channels), as `helpers.backbone.features` gives them.
     """
 
-    names: list
+    names: list[str]
     shape: torch.Tensor
     texture: torch.Tensor | None
     probabilities: torch.Tensor
-    features: dict
+    features: dict[str, torch.Tensor]
 
 
 @cache
-def checksums():
-    """The SHA-256 of each of the 1,280 images at the pinned commit, by name ("cat/cat4-elephant2.png")."""
+def checksums() -> dict[str, str]:
+    """The SHA-256 of each of the 1,280 images at the pinned commit, by name.
+
+    A name reads "cat/cat4-elephant2.png".
+    """
     return dict(
         line.split()
         for line in files("helpers")
@@ -57,13 +71,14 @@ def checksums():
     )
 
 
-def parse(name):
-    """The categories in a file name: ("cat", "elephant") for "cat/cat4-elephant2.png", ("cat", None) for "cat/cat4.png".
+def parse(name: str) -> tuple[str, str | None]:
+    """The categories in a file name, shape and texture.
 
-    Raises ValueError for a name of another form, an unknown category, or a folder that is not the shape's.
+    ("cat", "elephant") for "cat/cat4-elephant2.png", ("cat", None) for "cat/cat4.png".
+    Raises ValueError for a name of another form, an unknown category, or a folder that
+    is not the shape's.
     """
-    found = NAME.fullmatch(name)
-    if not found:
+    if not isinstance(name, str) or not (found := NAME.fullmatch(name)):
         raise ValueError(
             f"{name!r} is not named SHAPE/SHAPE1-TEXTURE1.png or SHAPE/SHAPE1.png"
         )
@@ -76,13 +91,16 @@ def parse(name):
     return shape, texture
 
 
-def images(names=None):
-    """The cue-conflict images as a dict from name to path: all 1,280, or those in `names`.
+def images(names: Iterable[str] | None = None) -> dict[str, Path]:
+    """The cue-conflict images, from name to path: all 1,280, or those in `names`.
 
-    They are read from the folder in the environment variable CUE_CONFLICT_DIR, or else downloaded, once, into the user's cache.
-    Every file is compared with its checksum. Raises ValueError for an unknown name or a file that is not the
-    published one, FileNotFoundError where a file is in neither place.
+    They are read from the folder in the environment variable CUE_CONFLICT_DIR, or else
+    downloaded, once, into the user's cache. Every file is compared with its checksum.
+    Raises ValueError for an unknown name or a file that is not the published one,
+    FileNotFoundError where a file is in neither place.
     """
+    if isinstance(names, str):
+        raise ValueError(f"names must be several strings, got one, {names!r}")
     names = list(checksums() if names is None else names)
     if unknown := [name for name in names if name not in checksums()]:
         raise ValueError(f"{_some(unknown)}: not among the 1,280 cue-conflict images")
@@ -93,12 +111,15 @@ def images(names=None):
     return _verified(Path(folder), names)
 
 
-def images_in(folder):
-    """Every image of a folder, complete and verified, as a dict from name to path.
+def images_in(folder: str | Path) -> dict[str, Path]:
+    """Every image of a folder, complete and verified, from name to path.
 
-    The folder holds the 1,280 cue-conflict images, or the 160 of the sibling sets "edges" and "filled-silhouettes" (SHAPE/SHAPE1.png to
-    SHAPE/SHAPE10.png): told apart by whether any file name has a texture. Raises FileNotFoundError where there is no such folder or a
-    file is missing, ValueError for a file that does not belong there or is not an image, each naming the files. Hidden files do not count.
+    The folder holds the 1,280 cue-conflict images, or the 160 of the sibling sets
+    "edges" and "filled-silhouettes" (SHAPE/SHAPE1.png to SHAPE/SHAPE10.png): told apart
+    by whether any file name has a texture. Hidden files do not count.
+    Raises FileNotFoundError where there is no such folder or a file is missing,
+    ValueError for a file that does not belong there or is not an image, each naming the
+    files.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -133,13 +154,15 @@ def images_in(folder):
     return {name: folder / name for name in expected}
 
 
-def measure(paths):
-    """`Measurements` of images, given as a dict from name to path: 1,280 take about half a minute on two cores.
+def measure(paths: dict[str, Path]) -> Measurements:
+    """`Measurements` of images, given as a dict from name to path.
 
-    Each image is prepared as for ImageNet (`helpers.backbone.prepare`) and classified in float32. Raises ValueError naming a file that
-    cannot be read as an image.
+    1,280 take about a minute on one core. Each image is prepared as for ImageNet
+    (`helpers.backbone.prepare`) and classified in float32.
+    Raises ValueError for no images, and naming a file that cannot be read as an image.
     """
-    # Here, because timm takes seconds to import and most chapters only read what was measured.
+    # Here, because timm takes seconds to import, and most chapters only read what was
+    # measured.
     from PIL import Image
     from tqdm import tqdm
 
@@ -154,7 +177,7 @@ def measure(paths):
             SyntaxError,
             ValueError,
             Image.DecompressionBombError,
-        ) as error:  # all of them from damaged files
+        ) as error:  # all of them come from damaged files
             raise ValueError(f"{path} cannot be read as an image: {error}") from None
 
     cues = _cues(paths)
@@ -184,12 +207,31 @@ def measure(paths):
     )
 
 
-def save(measurements, path):
-    """Write `Measurements` into a compressed file that `load` reads. Until it is whole it has another name.
+def save(measurements: Measurements, path: str | Path) -> None:
+    """Write `Measurements` into a compressed file that `load` reads.
 
-    Probabilities are stored as their square roots in 16 bits (the shipped ones are off by 1e-5), each feature in 8 bits between its smallest and
-    largest value.
+    Probabilities are stored as their square roots in 16 bits (the shipped ones are off
+    by 1e-5), each feature in 8 bits between its smallest and largest value. Until the
+    file is whole it lies in a hidden folder beside its place.
+    Raises ValueError for names that cannot be parsed, probabilities that are none,
+    features that are not finite, and for other shapes.
     """
+    _cues(measurements.names)
+    count = len(measurements.names)
+    category_probabilities(measurements.probabilities)  # refuses what are none
+    named = {"probabilities": measurements.probabilities} | {
+        f"features[{depth!r}]": values
+        for depth, values in measurements.features.items()
+    }
+    for name, values in named.items():
+        if not isinstance(values, torch.Tensor) or values.ndim != 2:
+            raise ValueError(f"{name} must be a tensor of two dimensions")
+        if len(values) != count:
+            raise ValueError(
+                f"{name} must have a row for each of {count} names, got {len(values)}"
+            )
+        if not values.float().isfinite().all():
+            raise ValueError(f"{name} must be finite in float32")
     arrays = {
         "names": np.array(measurements.names),
         "root_probabilities": (measurements.probabilities.sqrt() * 65535)
@@ -206,30 +248,38 @@ def save(measurements, path):
         )
         arrays[f"{depth}/steps"] = np.ascontiguousarray(
             ((values - low) / step).round().to(torch.uint8).numpy().T
-        )  # smaller so
-    unfinished = Path(f"{path}.unfinished")
-    with zipfile.ZipFile(unfinished, "w") as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(
-                f"{name}.npy"
-            )  # has a fixed date: the same measurements make the same file
-            entry.compress_type = zipfile.ZIP_LZMA
-            with archive.open(entry, "w") as file:
-                np.lib.format.write_array(file, array)
-    unfinished.replace(path)
+        )  # transposed, it is compressed better
+    path = Path(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        unfinished = Path(folder) / path.name
+        with zipfile.ZipFile(unfinished, "w") as archive:
+            for name, array in arrays.items():
+                # It has a fixed date: the same measurements make the same file.
+                entry = zipfile.ZipInfo(f"{name}.npy")
+                entry.compress_type = zipfile.ZIP_LZMA
+                with archive.open(entry, "w") as file:
+                    np.lib.format.write_array(file, array)
+        unfinished.replace(path)
 
 
-def load(path=None):
-    """`Measurements` from a file written by `save`; without a path, those of the 1,280 cue-conflict images that ship with the book."""
+def load(path: str | Path | None = None) -> Measurements:
+    """`Measurements` from a file written by `save`.
+
+    Without a path: those of the 1,280 cue-conflict images, which ship with the book.
+    Raises FileNotFoundError for no file, ValueError for any other file.
+    """
     if path is None:
         with as_file(files("helpers").joinpath("data/cue_conflict.npz")) as shipped:
             return load(shipped)
-    with np.load(path) as arrays:
-        arrays = dict(arrays)
-    names = arrays["names"].tolist()
-    probabilities = (
-        torch.from_numpy(arrays["root_probabilities"].astype(np.float64) / 65535) ** 2
-    )
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+        names, roots = arrays["names"].tolist(), arrays["root_probabilities"]
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of many kinds, from a file of another kind or damaged
+        raise ValueError(f"{path} is no file that `save` wrote: {error}") from None
+    probabilities = torch.from_numpy(roots.astype(np.float64) / 65535) ** 2
     features = {}
     for depth in [
         name.removesuffix("/steps") for name in arrays if name.endswith("/steps")
@@ -248,10 +298,13 @@ def load(path=None):
 
 
 def _cues(names):
-    """The category indices of the shapes and of the textures in file names; None for the textures where there are none."""
+    """The category indices of shapes and textures in file names, or None for these."""
+    if not names:
+        raise ValueError("there must be at least one image, got none")
     shapes, textures = zip(*map(parse, names))
-    return category_index(shapes), None if None in textures else category_index(
-        textures
+    return (
+        category_index(shapes),
+        None if None in textures else category_index(textures),
     )
 
 
@@ -266,7 +319,8 @@ def _verified(folder, names):
         if hashlib.sha256(path.read_bytes()).hexdigest() != checksums()[name]
     ]:
         raise ValueError(
-            f"{folder} holds files that are not the published ones (SHA-256 differs): {_some(wrong)}"
+            f"{folder} holds files that are not the published ones (SHA-256 differs): "
+            f"{_some(wrong)}"
         )
     return paths
 
@@ -282,25 +336,28 @@ def _downloaded(names):
     from tqdm.contrib.concurrent import thread_map
 
     store = pooch.create(
-        pooch.os_cache("multilabel-book") / "cue-conflict", URL, registry=checksums()
+        pooch.os_cache("multilabel-book") / "cue-conflict",
+        URL,
+        registry=checksums(),
+        retry_if_failed=2,  # of 1,280 requests one may well fail
     )
-    for name in names:
-        (store.abspath / name).parent.mkdir(
-            parents=True, exist_ok=True
-        )  # pooch's threads would collide in making it
+    for name in names:  # pooch's threads would collide in making the folders
+        (store.abspath / name).parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
     try:
         paths = thread_map(store.fetch, names, max_workers=8, unit="image")
     except RequestException as error:
         raise FileNotFoundError(
-            "the cue-conflict images are not on this machine and could not be downloaded: try again with internet (what was fetched is kept), or "
-            f"set CUE_CONFLICT_DIR to a folder that holds them. ({type(error).__name__})"
+            "the cue-conflict images are not on this machine and could not be "
+            "downloaded: try again with internet (what was fetched is kept), or set "
+            "CUE_CONFLICT_DIR to a folder that holds them. "
+            f"({type(error).__name__})"
         ) from None
     return dict(zip(names, map(Path, paths)))
 
 
 def _some(names):
-    return ", ".join(names[:3]) + (
+    return ", ".join(map(str, names[:3])) + (
         f" and {len(names) - 3} more" if len(names) > 3 else ""
     )
 
@@ -316,17 +373,18 @@ def _decisions(measurements):
 
 
 def _same(again, shipped):
-    """How far a measurement is from the one that ships, printed; True where it is the same."""
+    """True where a measurement is the one that ships; prints how far it is from it."""
     order = [again.names.index(name) for name in shipped.names]
     same = (_decisions(again)[:, order] == _decisions(shipped)).all(0).sum().item()
     largest = (again.probabilities[order] - shipped.probabilities).abs().max().item()
     print(
-        f"compared with what ships: {same} of {len(order)} images get the same decisions, probabilities differ by at most {largest:.1g}"
+        f"compared with what ships: {same} of {len(order)} images get the same "
+        f"decisions, probabilities differ by at most {largest:.1g}"
     )
     return same == len(order) and largest <= TOLERANCE
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m helpers.stimuli",
         description="The cue-conflict images and what is measured on them.",
@@ -342,7 +400,7 @@ def main(arguments=None):
     command.add_argument(
         "--images",
         metavar="FOLDER",
-        help="cue-conflict, edges or filled-silhouettes; by default the downloaded ones",
+        help="cue-conflict (by default the downloaded), edges or filled-silhouettes",
     )
     command.add_argument(
         "--out", metavar="FILE", help="where to write the measurements (.npz)"
@@ -364,7 +422,8 @@ def main(arguments=None):
         sys.exit(f"error: {error}")
     [decided, *_] = _decisions(measurements)
     print(
-        f"{len(decided)} images; the category with the highest mean is the shape's for {(decided == measurements.shape).sum()} of them"
+        f"{len(decided)} images; the category with the highest mean is the shape's "
+        f"for {(decided == measurements.shape).sum()} of them"
     )
     if measurements.texture is not None and not _same(measurements, load()):
         sys.exit("error: this is not what ships with the book")

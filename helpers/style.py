@@ -1,8 +1,9 @@
 """The look of the figures: one palette, one size, titles that state a finding.
 
-The palette was searched for: every two colours differ by at least 9 in lightness L*, so they survive greyscale,
-and by at least 10 in CAM02-UCS for full deuteranopia, protanopia and tritanopia; each has a contrast of at
-least 3:1 with a white page. `tests/test_style.py` measures it.
+The palette was searched for: every two colours differ by at least 9 in lightness L*, so
+they survive greyscale, and by at least 10 in CAM02-UCS for full deuteranopia,
+protanopia and tritanopia; each has a contrast of at least 3:1 with a white page.
+`tests/test_style.py` measures it.
 """
 
 import matplotlib.pyplot as plt
@@ -18,11 +19,14 @@ TEAL, ORANGE, VIOLET, GREEN, RED, INDIGO = (
 PALETTE = [TEAL, ORANGE, VIOLET, GREEN, RED, INDIGO]
 GREY = "#757575"  # for what stands back: reference lines, notes
 
-WIDTH = 6.2  # inches: narrow enough to stay readable on a phone
+WIDTH = 6.2  # inches: fills the book's column; on a phone its text is small
 
 
-def use():
-    """Set the book's figure style for this notebook. Call it once, before the first figure."""
+def use() -> None:
+    """Set the book's figure style for this notebook.
+
+    Call it once, before the first figure.
+    """
     plt.rcParams.update(
         {
             "axes.axisbelow": True,

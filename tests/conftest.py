@@ -1,65 +1,58 @@
 """What several test files share."""
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, as in the notebooks
+
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
 from toc import ROOT
 
 
 @pytest.fixture(scope="session")
 def build():
-    """A function that builds the book in a folder, as `make book` does, and returns the finished process."""
+    """Build the book in a folder, as `make book` does; return the ended process."""
 
     def run(folder):
-        command = [
-            Path(sys.executable).with_name("jupyter-book"),
-            "build",
-            "-W",
-            "-n",
-            "--keep-going",
-            folder,
-        ]
+        jupyter_book = Path(sys.executable).with_name("jupyter-book")
         return subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [jupyter_book, "build", "-W", "-n", "--keep-going", folder],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     return run
 
 
 @pytest.fixture(scope="session")
-def source(tmp_path_factory):
-    """A copy of all that a page is made from, where `build` leaves nothing in the working tree."""
-    folder = tmp_path_factory.mktemp("source")
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(
-        ROOT / "book",
-        folder / "book",
-        ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
-    )
-    shutil.copytree(
-        ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    return folder
+def site(build, tmp_path_factory):
+    """The folder of the built pages, made from a copy: the working tree stays clean.
 
-
-@pytest.fixture(scope="session")
-def site(source, build):
-    """The built book: the folder that holds its pages."""
-    built = build(source)
-    assert built.returncode == 0, built.stdout
-    return source / "_build" / "html"
-
-
-@pytest.fixture(scope="module")
-def one_thread():
-    """In models this small a second thread gains little, and on a busy machine it waits for long."""
-    import torch  # here, since the tests of the pages do without it
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    The processes of pytest-xdist share one, which the first of them builds.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    pages = folder / "site"
+    with FileLock(folder / "site.lock"):
+        if not pages.exists():
+            source = tmp_path_factory.mktemp("source")
+            for name in ("_config.yml", "_toc.yml"):
+                shutil.copy(ROOT / name, source)
+            for name in ("book", "tools"):
+                shutil.copytree(
+                    ROOT / name,
+                    source / name,
+                    ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+                )
+            built = build(source)
+            assert built.returncode == 0, built.stdout
+            (source / "_build" / "html").rename(pages)
+    return pages

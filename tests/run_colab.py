@@ -2,8 +2,8 @@
 
 The notebook's own first cell installs `helpers` from the repository's address, for
 which git is given a snapshot of the working tree; then every output is compared with
-the stored one. This file needs nothing but Python and git. With the argument `prepare`
-it only finds Colab's Python, or says that there is none, and installs the packages.
+the stored one. This file needs nothing but Python and git. With the argument `find` it
+only looks for Colab's Python, with `prepare` it only installs the packages.
 """
 
 import os
@@ -210,6 +210,9 @@ def problem_with(path, folder):
 
 
 def main():
+    if sys.argv[1:] == ["find"]:
+        print(find_python())
+        return 0
     install()
     if sys.argv[1:] == ["prepare"]:
         return 0

@@ -1,11 +1,11 @@
 import itertools
 import json
 import math
+import re
 from functools import partial
 
 import gymnasium
 import numpy as np
-import ppo_tanks
 import pytest
 import scipy.stats
 import torch
@@ -18,7 +18,10 @@ from numpy.testing import assert_equal
 from torch import nn
 from torch.nn import functional as F
 
+import ppo_tanks
 from helpers.actuators import (
+    GRID,
+    MOST_LISTED,
     SIBLINGS,
     ActuatorEnv,
     ActuatorVectorEnv,
@@ -28,15 +31,18 @@ from helpers.actuators import (
     Interlock,
     Joint,
     Masked,
+    Plant,
+    Policy,
     Tanks,
     combinations,
+    reinforce,
     roll_out,
+    round_gradients,
     scaled,
-    train,
 )
 from helpers.seeds import seeded, stack
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 KINDS, ALLOWED, NOTHING = (
     [Factorised, Joint, Autoregressive],
@@ -150,6 +156,7 @@ def test_no_water_is_lost_or_made_and_a_step_is_that_of_a_plain_loop(
         before = after
 
 
+@settings(deadline=None)
 @given(levels)
 def test_closed_valves_move_nothing(start):
     states, _, info = Tanks().move(np.array([start]), NOTHING[None])
@@ -178,6 +185,7 @@ def test_what_each_valve_does(name, signs):
     )
 
 
+@settings(deadline=None, max_examples=50)
 @given(level, level, st.sampled_from([0, 1]))
 def test_a_pipe_levels_two_tanks_and_never_overshoots(one, other, pipe):
     plant, states, gap = Tanks(), np.full((1, 3), 0.123), one - other
@@ -203,7 +211,8 @@ def test_torricelli_feeds_and_spills():
         assert plant.move(np.array([[0.0, height, height]]), valve("pipe 1-2"))[0][
             0, 0
         ] == pytest.approx(min(flow, height / 2), rel=1e-12)
-    # 10 s in five slices are near the exact solution, in which the root of the level falls at a constant rate.
+    # 10 s in five slices are near the exact solution, in which the root of the
+    # level falls at a constant rate.
     states = Tanks().move(np.array([[0.8, 0, 0]]), valve("drain 1"))[0]
     assert states[0, 0] == pytest.approx(
         (math.sqrt(0.8) - 0.006 * math.sqrt(2 * 9.81) * 10 / 2) ** 2, rel=0.02
@@ -263,6 +272,62 @@ def test_interlock_pays_for_each_bank_by_the_number_of_its_switches_on():
         )
 
 
+@pytest.mark.parametrize(
+    "targets",
+    [
+        0.5,
+        None,
+        "full",
+        (0.7, 0.5),
+        [[0.7, 0.5, 0.3]],
+        (0.7, 0.5, 1.01),
+        (-0.01, 0.5, 0.3),
+        (0.7, math.nan, 0.3),
+    ],
+)
+def test_bad_targets(targets):
+    with pytest.raises(ValueError) as error:
+        Tanks(targets)
+    assert (
+        str(error.value) == f"targets must be three levels from 0 to 1 m, got {targets}"
+    )
+
+
+def test_targets_are_copied_and_may_be_the_ends():
+    targets = np.array([0.0, 1.0, 0.5])
+    plant = Tanks(targets)
+    targets[0] = 0.5
+    assert plant.targets.tolist() == [0, 1, 0.5]
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2.5, 6.0, "6", None, True])
+def test_bad_numbers_of_actuators(bad):
+    makers = Additive, Factorised, Autoregressive, Joint, combinations
+    for make in (*makers, partial(ActuatorVectorEnv, Tanks())):
+        with pytest.raises(ValueError) as error:
+            make(bad)
+        name = "num_envs" if isinstance(make, partial) else "actuators"
+        assert str(error.value) == f"{name} must be a positive integer, got {bad}"
+    assert Factorised(np.int64(3)).width == Additive(np.int64(3)).actuators == 3
+
+
+@every_plant
+def test_a_plant_refuses_another_number_of_switches(plant):
+    states = np.zeros((4, 3))
+    for shape in ((4, 5), (4, 7), (4, 1), (1, 6), (6,)):
+        with pytest.raises(
+            ValueError,
+            match=rf"^actions must have shape \(4, 6\), got {re.escape(str(shape))}$",
+        ):
+            plant().move(states, np.zeros(shape))
+    for shape in ((4, 2), (3,), (1, 4, 3)):
+        with pytest.raises(
+            ValueError,
+            match=rf"^states must have shape \(N, 3\), got {re.escape(str(shape))}$",
+        ):
+            plant().move(np.zeros(shape), np.zeros((4, 6)))
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.5893, 0.9])
 @pytest.mark.parametrize("switch", [0, 4])
 def test_the_advantage_of_on_where_the_others_are_on_with_probability_p(switch, p):
@@ -294,7 +359,7 @@ def test_gymnasium_accepts_the_environment(plant):
 @pytest.mark.filterwarnings("error")
 @every_plant
 def test_the_vector_environment_is_as_gymnasiums_own(plant):
-    """The first episodes to the last bit, and the flags through the ends of episodes."""
+    """The first episodes to the last bit, the flags through the ends of episodes."""
     ours, theirs = (
         ActuatorVectorEnv(plant(), 3),
         SyncVectorEnv([lambda: ActuatorEnv(plant())] * 3),
@@ -457,6 +522,7 @@ def test_a_bad_action_changes_nothing(make, bad, message):
         ([0.5, 0.5, 1.01], "lie between"),
         ([0.5, -0.01, 0.5], "lie between .*-0.01"),
         ([0.5, math.nan, 0.5], "lie between .*nan"),
+        ("full", r"have shape .*, got \(\)"),
     ],
 )
 def test_a_bad_start_changes_nothing(make, bad, message):
@@ -481,6 +547,14 @@ def test_a_bad_start_changes_nothing(make, bad, message):
             0,
             1,
         ]
+
+
+@every_environment
+def test_a_plant_that_is_none(make):
+    for bad in (Tanks, "tanks"):
+        with pytest.raises(ValueError) as error:
+            make(bad)
+        assert str(error.value) == f"plant must be an instance of Plant, got {bad}"
 
 
 @every_plant
@@ -620,7 +694,7 @@ def test_samples_are_as_frequent_as_the_table_says(policy):
     assert p_value(outputs) > 1e-3 > p_value(1.2 * outputs)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     st.sampled_from(POLICIES),
     st.integers(0, 10**6),
@@ -665,7 +739,10 @@ def test_gradients(kind):
     for policy in (kind(3), Masked(kind(3), allowed)):
         outputs = normal(policy, 5).requires_grad_()
         assert torch.autograd.gradcheck(
-            lambda outputs: policy.log_prob(outputs, combinations(3)[allowed]), outputs
+            lambda outputs, policy=policy: policy.log_prob(
+                outputs, combinations(3)[allowed]
+            ),
+            outputs,
         )
         assert torch.autograd.gradcheck(policy.entropy, outputs)
 
@@ -677,7 +754,8 @@ def test_bad_outputs_actions_and_uniforms(policy):
         for bad in (outputs[:, 1:], outputs[0, 0], torch.zeros(2, policy.width + 1)):
             with pytest.raises(
                 ValueError,
-                match=f"^outputs must have {policy.width} numbers on the last axis, got shape ",
+                match=f"^outputs must have {policy.width} numbers on the last axis, "
+                "got shape ",
             ):
                 call(bad, actions)
         for bad in (actions[:, 1:], actions[0, 0]):
@@ -690,7 +768,8 @@ def test_bad_outputs_actions_and_uniforms(policy):
         for bad in (outputs[:, 1:], torch.zeros(2, policy.width + 1)):
             with pytest.raises(
                 ValueError,
-                match=rf"^outputs must have {policy.width} numbers on the last axis, got shape \(2, {bad.shape[1]}\)",
+                match=rf"^outputs must have {policy.width} numbers on the last axis, "
+                rf"got shape \(2, {bad.shape[1]}\)",
             ):
                 call(bad)
     for bad in (math.nan, math.inf):
@@ -733,20 +812,129 @@ def test_outputs_and_actions_broadcast_and_actions_may_be_of_any_type(policy):
         )
 
 
+@every_policy
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_comes_back_is_of_the_type_of_the_outputs(policy, dtype):
+    outputs, uniforms = normal(policy, 4).to(dtype), torch.rand(4, 6)
+    actions = policy.sample(outputs, uniforms)
+    for found in (
+        actions,
+        policy.best(outputs),
+        policy.entropy(outputs),
+        policy.log_table(outputs),
+        policy.log_prob(outputs, actions.bool()),
+    ):
+        assert found.dtype == dtype
+    exact = policy.log_table(outputs.double())[..., only(policy)]
+    close(policy.log_table(outputs)[..., only(policy)].double(), exact, atol=1e-5)
+
+
+@every_policy
+def test_uniforms_outside_0_to_1(policy):
+    outputs, uniforms = normal(policy, 2), torch.full((2, 6), 0.5)
+    for bad in (1.0, -0.25, math.nan, math.inf):
+        uniforms[1, 3] = bad
+        with pytest.raises(ValueError) as error:
+            policy.sample(outputs, uniforms)
+        assert str(error.value) == f"uniforms must lie in [0, 1), got {bad}"
+
+
+@every_policy
+def test_leading_axes_and_types_that_do_not_fit(policy):
+    outputs, switches = normal(policy, 2), torch.zeros(3, 6)
+    for call, name in ((policy.log_prob, "actions"), (policy.sample, "uniforms")):
+        with pytest.raises(ValueError) as error:
+            call(outputs, switches)
+        assert str(error.value) == (
+            f"{name} must have leading axes that broadcast with those of outputs, "
+            f"(2, {policy.width}), got (3, 6)"
+        )
+        with pytest.raises(ValueError) as error:
+            call(outputs, switches.numpy())
+        assert str(error.value) == f"{name} must be a tensor, got ndarray"
+    kind = f"torch.int64 of shape (2, {policy.width})"
+    for bad, message in (
+        (outputs.long(), f"outputs must be floating point, got {kind}"),
+        (outputs.numpy(), "outputs must be a tensor, got ndarray"),
+        (outputs.tolist(), "outputs must be a tensor, got list"),
+    ):
+        with pytest.raises(ValueError) as error:
+            policy.best(bad)
+        assert str(error.value) == message
+
+
+@every_policy
+def test_uniforms_broadcast_over_outputs(policy):
+    outputs = normal(policy, 5, 1)
+    uniforms = torch.from_numpy(np.random.default_rng(0).random((5, 4, 6)))
+    drawn = policy.sample(outputs, uniforms)
+    assert drawn.shape == (5, 4, 6) and torch.equal(
+        drawn, policy.sample(outputs.expand(5, 4, -1), uniforms)
+    )
+
+
+def test_outputs_whose_sum_overflows_are_finite():
+    outputs = torch.full((2,), 1.7e308, dtype=torch.float64)
+    assert Factorised(2).best(outputs).tolist() == [1, 1]
+
+
+def test_many_actuators():
+    """What needs no list of the combinations works for any number of switches."""
+    listed = "actuators must be at most 16 where all combinations are listed, got 17"
+    assert MOST_LISTED == 16 and combinations(16).shape == (65_536, 16)
+    zeros = torch.zeros(40, dtype=torch.float64)
+    half = 40 * math.log(2)
+    assert Factorised(40).entropy(zeros).item() == pytest.approx(half)
+    assert Factorised(40).best(zeros + 1).sum() == 40
+    for policy in (Factorised(40), Autoregressive(40)):
+        outputs = torch.zeros(policy.width, dtype=torch.float64)
+        assert policy.log_prob(outputs, zeros).item() == pytest.approx(-half)
+        assert policy.sample(outputs, zeros).sum() == 40
+    outputs = normal(Autoregressive(17))
+    for call in (
+        lambda: Joint(17),
+        lambda: combinations(17),
+        lambda: Masked(Factorised(17), [True]),
+        lambda: Factorised(17).log_table(outputs[:17]),
+        lambda: Autoregressive(17).log_table(outputs),
+        lambda: Autoregressive(17).best(outputs),
+        lambda: Autoregressive(17).entropy(outputs),
+    ):
+        with pytest.raises(ValueError) as error:
+            call()
+        assert str(error.value) == listed
+
+
 @pytest.mark.parametrize(
-    "bad",
+    "bad, got",
     [
-        torch.zeros(64).bool(),
-        torch.ones(64),
-        torch.ones(63).bool(),
-        torch.ones(1, 64).bool(),
+        (torch.ones(64), "torch.float32 of shape (64,)"),
+        (torch.ones(63).bool(), "torch.bool of shape (63,)"),
+        (torch.ones(1, 64).bool(), "torch.bool of shape (1, 64)"),
     ],
 )
-def test_bad_masks(bad):
-    with pytest.raises(
-        ValueError, match="^allowed must be 64 bools, at least one of them true, got "
-    ):
+def test_bad_masks(bad, got):
+    with pytest.raises(ValueError) as error:
         Masked(Factorised(6), bad)
+    assert str(error.value) == f"allowed must be 64 bools, got {got}"
+    with pytest.raises(ValueError, match="^policy must be an instance of Policy, got "):
+        Masked(Factorised, ALLOWED)
+
+
+def test_masks_add_up():
+    few, first = ALLOWED, combinations(6)[:, 0] == 1
+    for kind in KINDS:
+        twice, once = Masked(Masked(kind(6), few), first), Masked(kind(6), few & first)
+        outputs = normal(twice, 3)
+        assert torch.equal(twice.log_table(outputs), once.log_table(outputs))
+        assert isinstance(twice, Policy) and not isinstance(twice, Joint)
+    for policy, mask in ((Factorised(6), few & ~few), (Masked(Joint(6), few), ~few)):
+        with pytest.raises(ValueError) as error:
+            Masked(policy, mask)
+        assert str(error.value) == (
+            "allowed must leave at least one combination that the policy allows, "
+            "got none"
+        )
 
 
 # Learning
@@ -759,7 +947,7 @@ def network(policy):
 
 
 def plain_training(seed, updates, episodes, entropy):
-    """Policy gradient for one seed on the tanks, one episode and one step after another."""
+    """Policy gradient for one seed on the tanks, one episode and step after another."""
     model, random, env, returns = (
         seeded(network(Factorised(6)), seed),
         np.random.default_rng(seed),
@@ -802,7 +990,7 @@ def plain_training(seed, updates, episodes, entropy):
 
 @pytest.mark.parametrize("entropy", [0.0, 0.3])
 def test_training_is_the_advantage_weighted_cross_entropy(entropy):
-    model, returns = train(
+    model, returns = reinforce(
         Tanks(),
         Factorised(6),
         network(Factorised(6)),
@@ -817,9 +1005,60 @@ def test_training_is_the_advantage_weighted_cross_entropy(entropy):
         expected, abs=1e-10
     )
     for layer in (0, 2):
-        close(model[layer].weight[1].T, alone[layer].weight, check_stride=False)
-        close(model[layer].bias[1, 0], alone[layer].bias)
+        # Two steps at a rate of 0.5, each with gradients rounded to the grid.
+        near = partial(close, atol=GRID / 2 + 1e-12, check_stride=False)
+        near(model[layer].weight[1].T, alone[layer].weight)
+        near(model[layer].bias[1, 0], alone[layer].bias)
     assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_gradients_are_rounded_to_a_grid():
+    assert GRID == 2**-30
+    model = nn.Linear(4, 1, bias=False, dtype=torch.float64)
+    frozen = nn.Linear(1, 1).requires_grad_(False)
+    model.weight.grad = torch.tensor(
+        [[1e-17, -0.6 * GRID, 5 * GRID, 0.1]], dtype=torch.float64
+    )
+    round_gradients(nn.Sequential(model, frozen))
+    *small, large = model.weight.grad[0].tolist()
+    assert small == [0, -GRID, 5 * GRID] and abs(large - 0.1) < GRID
+
+
+def test_rounding_errors_do_not_grow():
+    """Noise of rounding's size on each gradient leaves the weights where they were."""
+
+    def learn(noise):
+        random = torch.Generator().manual_seed(0)
+
+        def add_noise(gradient):
+            error = torch.empty_like(gradient).normal_(generator=random)
+            return gradient + noise * 1e-17 * error
+
+        def noisy(parameters):
+            parameters = list(parameters)
+            for parameter in parameters:
+                parameter.register_hook(add_noise)
+            return ADAM(parameters)
+
+        def make_model():
+            hidden = nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU()
+            return nn.Sequential(*hidden, nn.Linear(32, 21))
+
+        return reinforce(
+            Interlock(),
+            Autoregressive(6),
+            make_model,
+            seeds=[0, 1],
+            updates=60,
+            episodes=64,
+            optimizer=noisy,
+            entropy=0.2,
+        )
+
+    (model, returns), (other, other_returns) = learn(0), learn(1)
+    assert torch.equal(returns, other_returns)
+    for one, two in zip(model.parameters(), other.parameters()):
+        close(one, two, atol=1e-13)
 
 
 @every_plant
@@ -832,7 +1071,7 @@ def test_a_seed_does_not_depend_on_the_others(plant, policy):
         "entropy": 0.01,
     }
     (model, returns), (again, same_returns), (alone, alone_returns) = (
-        train(plant(), policy, network(policy), seeds=seeds, **options)
+        reinforce(plant(), policy, network(policy), seeds=seeds, **options)
         for seeds in ([5, 1, 1000], [5, 1, 1000], [1])
     )
     assert torch.equal(returns, same_returns)
@@ -848,7 +1087,7 @@ def test_a_seed_does_not_depend_on_the_others(plant, policy):
 
 @every_policy
 def test_learning_pays(policy):
-    _, returns = train(
+    _, returns = reinforce(
         Additive(),
         policy,
         network(policy),
@@ -867,9 +1106,9 @@ def test_entropy_is_kept_where_it_counts():
     options = {"seeds": [0, 1, 2], "updates": 80, "episodes": 64, "optimizer": ADAM}
     without, little, much = (
         policy.entropy(
-            train(Interlock(), policy, network(policy), entropy=entropy, **options)[0](
-                states
-            )
+            reinforce(Interlock(), policy, network(policy), entropy=entropy, **options)[
+                0
+            ](states)
         )
         for entropy in (0.0, 0.1, 10.0)
     )
@@ -912,8 +1151,8 @@ def test_observations_are_scaled_to_the_same_range():
 @pytest.mark.parametrize(
     "episodes, inputs, width, message",
     [
-        (0, 3, 6, "episodes must be a multiple of 8, got 0"),
-        (-8, 3, 6, "episodes must be a .*, got -8"),
+        (0, 3, 6, "episodes must be a positive integer, got 0$"),
+        (-8, 3, 6, "episodes must be a positive integer, got -8$"),
         (12, 3, 6, "episodes must be a multiple of 8, got 12"),
         (8, 3, 64, "outputs must have 6 numbers"),
         (8, 2, 6, r"inputs must have shape \(2 seeds, samples, 2 features\)"),
@@ -921,7 +1160,7 @@ def test_observations_are_scaled_to_the_same_range():
 )
 def test_bad_training(episodes, inputs, width, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        train(
+        reinforce(
             Tanks(),
             Factorised(6),
             lambda: nn.Sequential(nn.Linear(inputs, width)),
@@ -930,6 +1169,126 @@ def test_bad_training(episodes, inputs, width, message):
             episodes=episodes,
             optimizer=SGD,
         )
+
+
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        ({"plant": Tanks}, "plant must be an instance of Plant, got <class "),
+        (
+            {"policy": Factorised(5)},
+            "policy must have 6 actuators, as the plant has, got 5$",
+        ),
+        ({"policy": Joint}, "policy must be an instance of Policy, got <class "),
+        ({"updates": 0}, "updates must be a positive integer, got 0$"),
+        ({"updates": 1.5}, "updates must be a positive integer, got 1.5$"),
+        ({"entropy": math.nan}, "entropy must be finite, got nan$"),
+        (
+            {"optimizer": partial(torch.optim.SGD, lr=math.nan)},
+            "the weights are NaN or infinite after training: lower the learning rate$",
+        ),
+    ],
+)
+def test_bad_options_of_training(bad, message):
+    options = {"plant": Tanks(), "policy": Factorised(6), "updates": 1, **bad}
+    options.setdefault("optimizer", SGD)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        reinforce(
+            make_model=network(Factorised(6)),
+            seeds=[0],
+            episodes=8,
+            **options,
+        )
+
+
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        ({"plant": Tanks}, "plant must be an instance of Plant, got <class "),
+        ({"policy": Joint(5)}, "policy must have 6 actuators, as the plant has, got 5"),
+        (
+            {"states": torch.zeros(2, 4, 3)},
+            "states must be float64 of shape (seeds, episodes, 3), "
+            "got torch.float32 of shape (2, 4, 3)",
+        ),
+        (
+            {"states": torch.zeros(2, 3).double()},
+            "states must be float64 of shape (seeds, episodes, 3), "
+            "got torch.float64 of shape (2, 3)",
+        ),
+        ({"states": np.zeros((2, 4, 3))}, "states must be a tensor, got ndarray"),
+        (
+            {"states": torch.full((2, 4, 3), math.nan).double()},
+            "states must lie between [0. 0. 0.] and [1. 1. 1.], got nan",
+        ),
+        (
+            {"states": torch.full((2, 4, 3), 1.5).double()},
+            "states must lie between [0. 0. 0.] and [1. 1. 1.], got 1.5",
+        ),
+        (
+            {"uniforms": torch.zeros(2, 4, 25, 6)},
+            "uniforms must be a tensor of shape (2, 25, 4, 6), "
+            "got torch.float32 of shape (2, 4, 25, 6)",
+        ),
+        (
+            {"uniforms": np.zeros((2, 25, 4, 6))},
+            "uniforms must be a tensor of shape (2, 25, 4, 6), got ndarray",
+        ),
+        (
+            {"uniforms": torch.ones(2, 25, 4, 6)},
+            "uniforms must lie in [0, 1), got 1.0",
+        ),
+        (
+            {"states": torch.zeros(3, 4, 3).double()},
+            "inputs must have shape (2 seeds, samples, 3 features), got (3, 4, 3)",
+        ),
+    ],
+)
+def test_bad_roll_outs(bad, message):
+    options = {
+        "plant": Tanks(),
+        "policy": Factorised(6),
+        "model": stack(network(Factorised(6)), [0, 1]),
+        "states": torch.zeros(2, 4, 3).double(),
+    }
+    assert roll_out(**options)[2].shape == (2, 25, 4)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        roll_out(**{**options, **bad})
+
+
+def test_a_roll_out_by_chance_draws_as_the_policy_does():
+    plant, policy = Tanks(), Autoregressive(6)
+    model = stack(network(policy), [0, 1])
+    random = np.random.default_rng(0)
+    states = torch.from_numpy(plant.begin(random, 8)).view(2, 4, 3)
+    uniforms = torch.from_numpy(random.random((2, 25, 4, 6)))
+    played = roll_out(plant, policy, model, states, uniforms)
+    observations, actions, _ = played
+    assert not any(part.requires_grad for part in played)
+    for t in (0, 24):
+        outputs = model(scaled(plant, observations[:, t]))
+        assert torch.equal(actions[:, t], policy.sample(outputs, uniforms[:, t]))
+
+
+def test_a_plant_of_ones_own():
+    class Lamp(Plant):
+        steps, goes_on, actuators = 2, False, 2
+        low, high = np.zeros(3), np.full(3, 4.0)
+
+        def move(self, states, actions):
+            return states / 2, actions[:, 0] - actions[:, 1], {}
+
+    assert scaled(Lamp(), torch.tensor([0, 1, 4.0])).tolist() == [-1, -0.5, 1]
+    _, returns = reinforce(
+        Lamp(),
+        Joint(2),
+        network(Joint(2)),
+        seeds=[0, 1],
+        updates=60,
+        episodes=32,
+        optimizer=ADAM,
+    )
+    assert (returns[-1] > 1).all() and (returns <= 2).all()
 
 
 # The outside check
@@ -948,7 +1307,8 @@ def test_ppo_learns_and_is_measured_as_the_policies_are():
             assert deterministic
             return np.tile(valve("feed 1").astype(np.int8), (len(states), 1)), None
 
-    # The first tank rises by 0.1 m a step to its rim: it is 7.2 m off its target over 25 steps. In the second episode the last is 0.3 m off, too.
+    # The first tank rises by 0.1 m a step to its rim: it is 7.2 m off its target over
+    # 25 steps. In the second episode the last is 0.3 m off, too.
     assert ppo_tanks.distance(
         Feed(), Tanks(), np.array([[0, 0.5, 0.3], [0, 0.5, 0.6]])
     ) == pytest.approx(100 * (7.2 + 7.2 + 25 * 0.3) / 3 / 25 / 2)

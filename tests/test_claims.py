@@ -1,11 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from helpers import claims
-from helpers.claims import ClaimFailed, claim, claims_table
+from helpers.claims import ClaimFailed, claim, claim_text, claims_table
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,8 @@ def test_a_failed_claim_stops_a_run_even_where_assert_is_switched_off():
         ...,
         [True],
         [],
+        np.ma.masked,
+        pd.NA,
         np.array([True]),
         np.array([True, False]),
         np.int64(1),
@@ -90,13 +93,29 @@ def test_not_one_truth_value(holds):
 
 
 @pytest.mark.parametrize("name", ["statement", "evidence"])
-@pytest.mark.parametrize("text", ["", "  ", "\n", "two\nlines", None, 0.5, ["text"]])
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "\n", "two\nlines", "a\rb", "end\n", "a\u2028b", None, 0.5, ["text"]],
+)
 def test_not_a_line_of_text(name, text):
     arguments = {"statement": "A sentence", "holds": True, "evidence": "a number"} | {
         name: text
     }
     with pytest.raises(ValueError, match=f"^{name} must be "):
         claim(**arguments)
+
+
+def test_a_claim_that_no_longer_holds_leaves_the_table():
+    shown(claim, "First", True, "1")
+    shown(claim, "Second", True, "2")
+    with pytest.raises(ClaimFailed, match="^First. This does not hold: 0$"):
+        claim("First", False, "0")
+    assert claims._made == {"Second": "2"}
+
+
+def test_the_text_of_a_claim():
+    data, metadata = shown(claim, "A", True, "b")
+    assert claim_text(**metadata["claim"]) == data["text/markdown"]
 
 
 def test_the_table_holds_every_claim_once():

@@ -15,10 +15,15 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from helpers.decide import (
+    FALSE_ALARM,
+    FEW,
+    LUCK,
     advise,
-    best_cuts,
-    cut_of_weight,
+    best_thresholds,
+    f_at,
+    f_beta,
     neg_per_pos,
+    threshold_of_weight,
     tuned_f,
     weight_of_f,
 )
@@ -27,7 +32,7 @@ BETAS = [0.5, 1, 2]
 
 
 def case(seed, n, k, rate, dtype=torch.float64):
-    """Scores with many ties, and targets with absent labels and labels that are always true."""
+    """Scores with many ties; targets with labels that are never or always true."""
     random = np.random.default_rng(seed)
     scores = random.integers(-6, 7, (n, k)) / 2
     targets = random.random((n, k)) < 2 * rate * random.random(k)
@@ -46,19 +51,19 @@ betas = st.sampled_from(BETAS)
 
 
 def by_brute_force(scores, true, beta):
-    """In fractions, over every threshold that is a score; of the best ones the lowest."""
+    """In fractions, over every score as threshold; of the best ones the lowest."""
     squared, best = Fraction(beta) ** 2, (Fraction(-1), None)
-    for cut in sorted(set(scores.tolist()), reverse=True):
-        predicted = scores >= cut
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        predicted = scores >= threshold
         tp, count = int((predicted & true).sum()), int(predicted.sum())
         best = max(
-            best, ((1 + squared) * tp / (squared * int(true.sum()) + count), -cut)
+            best, ((1 + squared) * tp / (squared * int(true.sum()) + count), -threshold)
         )
     return -best[1], float(best[0])
 
 
 def by_scikit_learn(scores, true, beta):
-    """From the precision-recall curve, whose counts are whole numbers again once they are rounded."""
+    """From the precision-recall curve, whose counts are whole once they are rounded."""
     precision, recall, thresholds = precision_recall_curve(true, scores)
     tp = np.rint(recall[:-1] * true.sum())
     predicted = np.rint(tp / np.where(tp > 0, precision[:-1], 1))
@@ -68,15 +73,16 @@ def by_scikit_learn(scores, true, beta):
 
 @settings(deadline=None, max_examples=150)
 @given(cases, betas)
-def test_best_cuts_are_those_of_every_threshold_tried(case, beta):
-    cuts, f = best_cuts(*case, beta)
-    assert cuts.dtype == f.dtype == torch.float64 and cuts.shape == f.shape == (
-        case[0].shape[1],
+def test_best_thresholds_are_those_of_every_threshold_tried(case, beta):
+    thresholds, f = best_thresholds(*case, beta)
+    assert (
+        thresholds.dtype == f.dtype == torch.float64
+        and thresholds.shape == f.shape == (case[0].shape[1],)
     )
     for k, (scores, true) in enumerate(zip(*(part.T.numpy() for part in case))):
         if true.any():
             assert (
-                (cuts[k].item(), f[k].item())
+                (thresholds[k].item(), f[k].item())
                 == by_brute_force(scores, true, beta)
                 == by_scikit_learn(scores, true, beta)
             )
@@ -84,26 +90,27 @@ def test_best_cuts_are_those_of_every_threshold_tried(case, beta):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("beta", BETAS)
-def test_best_cuts_of_many_rows_and_labels(beta, dtype):
-    """More than one block of rows and of columns; scores with few ties, and rounded ones with many."""
+def test_best_thresholds_of_many_rows_and_labels(beta, dtype):
+    """Scores with few ties, and rounded ones with many."""
     random = torch.Generator().manual_seed(0)
     targets = torch.rand(1000, 70, generator=random) < torch.linspace(0.01, 0.9, 70)
     scores = (torch.randn(1000, 70, generator=random, dtype=dtype) + targets).to(dtype)
     scores[:, ::2] = (10 * scores[:, ::2]).round() / 10
-    cuts, f = best_cuts(scores, targets, beta)
+    thresholds, f = best_thresholds(scores, targets, beta)
     wanted = [
         by_scikit_learn(*columns, beta)
         for columns in zip(scores.T.numpy(), targets.T.numpy())
     ]
-    assert list(zip(cuts.tolist(), f.tolist())) == wanted
+    assert list(zip(thresholds.tolist(), f.tolist())) == wanted
 
 
 def test_f_is_that_of_the_predictions():
     scores, targets = case(3, 200, 6, 0.4)
     for beta in BETAS:
-        cuts, f = best_cuts(scores, targets, beta)
+        thresholds, f = best_thresholds(scores, targets, beta)
         assert f.numpy() == pytest.approx(
-            fbeta_score(targets, scores >= cuts, beta=beta, average=None), abs=1e-12
+            fbeta_score(targets, scores >= thresholds, beta=beta, average=None),
+            abs=1e-12,
         )
 
 
@@ -113,18 +120,22 @@ def test_f_is_that_of_the_predictions():
     betas,
     st.sampled_from([lambda x: 3 * x + 1, lambda x: x**3, torch.exp, torch.sigmoid]),
 )
-def test_cuts_move_along_with_the_scores(case, beta, increasing):
+def test_thresholds_move_along_with_the_scores(case, beta, increasing):
     scores, targets = case[0].double(), case[1]
-    cuts, f = best_cuts(scores, targets, beta)
-    moved, same = best_cuts(increasing(scores), targets, beta)
-    assert torch.equal(same, f) and torch.equal(moved[f > 0], increasing(cuts[f > 0]))
+    thresholds, f = best_thresholds(scores, targets, beta)
+    moved, same = best_thresholds(increasing(scores), targets, beta)
+    assert torch.equal(same, f) and torch.equal(
+        moved[f > 0], increasing(thresholds[f > 0])
+    )
 
 
 @settings(deadline=None, max_examples=60)
 @given(cases, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_matter(case, random):
     order = random.sample(range(len(case[0])), len(case[0]))
-    for one, other in zip(best_cuts(*case), best_cuts(case[0][order], case[1][order])):
+    for one, other in zip(
+        best_thresholds(*case), best_thresholds(case[0][order], case[1][order])
+    ):
         assert torch.equal(one, other)
 
 
@@ -136,11 +147,12 @@ def test_float32_scores_are_compared_as_they_are(seed):
         torch.rand(50, 4, generator=random),
         torch.rand(50, 4, generator=random) < 0.5,
     )
-    cuts, f = best_cuts(scores, targets)
+    thresholds, f = best_thresholds(scores, targets)
     assert torch.equal(
-        torch.stack(best_cuts(scores.double(), targets)), torch.stack([cuts, f])
+        torch.stack(best_thresholds(scores.double(), targets)),
+        torch.stack([thresholds, f]),
     )
-    assert torch.equal(scores >= cuts, scores >= cuts.float())
+    assert torch.equal(scores >= thresholds, scores >= thresholds.float())
 
 
 @pytest.mark.parametrize(
@@ -166,25 +178,25 @@ def test_float32_scores_are_compared_as_they_are(seed):
 )
 def test_targets_of_any_dtype_scores_with_gradients_and_strides(dtype, device):
     scores, targets = case(1, 40, 5, 0.5)
-    wanted = torch.stack(best_cuts(scores, targets))
+    wanted = torch.stack(best_thresholds(scores, targets))
     strided = scores.T.contiguous().T.to(device).requires_grad_()
     assert torch.equal(
-        torch.stack(best_cuts(strided, targets.to(device, dtype))), wanted
+        torch.stack(best_thresholds(strided, targets.to(device, dtype))), wanted
     )
     assert torch.equal(
         neg_per_pos(targets.to(device, dtype)).cpu(), neg_per_pos(targets)
     )
-    table = advise(targets.to(device, dtype), strided.sigmoid())
-    pd.testing.assert_frame_equal(table, advise(targets, scores.sigmoid()))
+    table = advise(strided.sigmoid(), targets.to(device, dtype))
+    pd.testing.assert_frame_equal(table, advise(scores.sigmoid(), targets))
 
 
 def test_inputs_are_not_changed():
     scores, targets = case(2, 40, 5, 0.5)
     scores = scores.sigmoid()
     kept = scores.clone(), targets.clone()
-    best_cuts(scores, targets), advise(targets, scores), neg_per_pos(targets)
+    best_thresholds(scores, targets), advise(scores, targets), neg_per_pos(targets)
     weights = torch.tensor([2.0, 0.5])
-    cut_of_weight(weights), weight_of_f(weights / 2)
+    threshold_of_weight(weights), weight_of_f(weights / 2)
     assert (
         torch.equal(scores, kept[0])
         and torch.equal(targets, kept[1])
@@ -196,16 +208,20 @@ def test_inputs_are_not_changed():
 @pytest.mark.parametrize("beta", BETAS)
 def test_labels_without_positives_or_negatives(dtype, beta):
     scores = torch.tensor([[0.1, 0.2], [1.0, 0.7], [0.3, 0.9]], dtype=dtype)
-    cuts, f = best_cuts(scores, torch.tensor([[0, 1], [0, 1], [0, 1]]), beta)
-    assert f.tolist() == [0, 1] and cuts[1] == scores[0, 1]
-    assert (
-        cuts[0] == torch.nextafter(scores[1, 0], torch.tensor(math.inf, dtype=dtype))
-        and cuts.isfinite().all()
+    thresholds, f = best_thresholds(
+        scores, torch.tensor([[0, 1], [0, 1], [0, 1]]), beta
     )
-    for known in (cuts, cuts.to(dtype)):
+    assert f.tolist() == [0, 1] and thresholds[1] == scores[0, 1]
+    assert (
+        thresholds[0]
+        == torch.nextafter(scores[1, 0], torch.tensor(math.inf, dtype=dtype))
+        and thresholds.isfinite().all()
+    )
+    for known in (thresholds, thresholds.to(dtype)):
         assert (scores >= known).tolist() == [[False, True]] * 3
 
 
+@settings(deadline=None)
 @given(st.integers(2, 60), st.integers(0, 10**6))
 def test_neg_per_pos_is_the_ratio_of_balanced_class_weights(n, seed):
     random = np.random.default_rng(seed)
@@ -227,7 +243,8 @@ def test_neg_per_pos_names_the_labels_without_either():
     assert neg_per_pos(targets[:, [1, 4]]).tolist() == [1, 1]
     with pytest.raises(
         ValueError,
-        match="^targets must have positives and negatives of every label, got no positives of 0, 2: the weight would be infinite$",
+        match="^targets must have positives and negatives of every label, "
+        "got no positives of 0, 2: the weight would be infinite$",
     ):
         neg_per_pos(targets)
     with pytest.raises(
@@ -236,7 +253,8 @@ def test_neg_per_pos_names_the_labels_without_either():
         neg_per_pos(targets[:, [1, 4, 3]])
 
 
-# A table of 5 inputs: how often each occurs, and how often it is positive. A model with a logit for each finds the exact minimiser.
+# A table of 5 inputs: how often each occurs, and how often it is positive. A model with
+# a logit for each finds the exact minimiser.
 ROWS, POSITIVES = (
     torch.tensor([40, 200, 150, 90, 60]),
     torch.tensor([1, 20, 45, 60, 57]),
@@ -277,8 +295,10 @@ def fitted(inputs, weight):
 def test_the_weighted_minimiser_is_shifted_by_the_logarithm_of_the_weight(weight):
     logits = fitted(F.one_hot(INPUT).double(), weight)
     assert logits.numpy() == pytest.approx((PLAIN + math.log(weight)).numpy(), abs=1e-5)
-    # Training with the weight and cutting at 0.5, or without and cutting at 1 / (1 + weight).
-    assert torch.equal(logits.sigmoid() > 0.5, PLAIN.sigmoid() > cut_of_weight(weight))
+    # With the weight and threshold 0.5, or without and threshold 1 / (1 + weight).
+    assert torch.equal(
+        logits.sigmoid() > 0.5, PLAIN.sigmoid() > threshold_of_weight(weight)
+    )
 
 
 @pytest.mark.parametrize("weight", [0.2, 3.0, 12.5])
@@ -294,40 +314,45 @@ def test_scikit_learn_fits_the_same_with_class_weight(weight):
     )
 
 
+@settings(deadline=None)
 @given(st.floats(-8, 8), st.floats(0.01, 100))
-def test_cutting_there_is_shifting_the_logit(logit, weight):
+def test_that_threshold_is_a_shift_of_the_logit(logit, weight):
     shifted = logit + math.log(weight)
     if abs(shifted) > 1e-9:
-        assert (1 / (1 + math.exp(-logit)) >= cut_of_weight(weight)) == (shifted >= 0)
+        assert (1 / (1 + math.exp(-logit)) >= threshold_of_weight(weight)) == (
+            shifted >= 0
+        )
 
 
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("a, b", [(0.3, 6), (2, 5), (2, 2)])
 def test_the_weight_of_f_is_the_best_of_all_weights(a, b, beta):
-    """Calibrated probabilities with a Beta distribution: F of any weight in closed form, for infinitely many data."""
+    """Calibrated probabilities, Beta distributed: F of any weight in closed form."""
 
     def f_of(weight):
-        cut = 1 / (1 + weight)
-        tp = scipy.stats.beta.sf(cut, a + 1, b) * a / (a + b)  # E[p; p >= cut]
+        threshold = 1 / (1 + weight)
+        tp = (
+            scipy.stats.beta.sf(threshold, a + 1, b) * a / (a + b)
+        )  # E[p; p >= threshold]
         return (
             (1 + beta**2)
             * tp
-            / (beta**2 * a / (a + b) + scipy.stats.beta.sf(cut, a, b))
+            / (beta**2 * a / (a + b) + scipy.stats.beta.sf(threshold, a, b))
         )
 
     weights = np.geomspace(0.2, 200, 20_001)
     f = f_of(weights)
     assert weight_of_f(f.max(), beta) == pytest.approx(weights[f.argmax()], rel=0.01)
-    assert cut_of_weight(weight_of_f(f.max(), beta)) == pytest.approx(
+    assert threshold_of_weight(weight_of_f(f.max(), beta)) == pytest.approx(
         f.max() / (1 + beta**2), rel=1e-12
     )
     assert f_of(weight_of_f(f.max(), beta)) == pytest.approx(f.max(), abs=1e-7)
 
 
-def test_weights_and_cuts_of_floats_and_tensors():
+def test_weights_and_thresholds_of_floats_and_tensors():
     assert (
-        cut_of_weight(1) == 0.5
-        and cut_of_weight(49.0) == 0.02
+        threshold_of_weight(1) == 0.5
+        and threshold_of_weight(49.0) == 0.02
         and weight_of_f(0.4) == 4.0
         and weight_of_f(1) == 1
         and weight_of_f(0.5, beta=2) == 9
@@ -336,7 +361,7 @@ def test_weights_and_cuts_of_floats_and_tensors():
     weights = weight_of_f(torch.tensor([0.4, 1.0], dtype=torch.float64))
     assert (
         weights.tolist() == [4, 1]
-        and cut_of_weight(weights).tolist() == [0.2, 0.5]
+        and threshold_of_weight(weights).tolist() == [0.2, 0.5]
         and weights.dtype == torch.float64
     )
 
@@ -346,8 +371,9 @@ COLUMNS = [
     "prevalence",
     "neg_per_pos",
     "f_at_half",
-    "best_cut",
+    "best_threshold",
     "best_f",
+    "threshold",
     "weight",
     "advice",
 ]
@@ -357,84 +383,179 @@ COLUMNS = [
 @given(cases, st.sampled_from([*BETAS, 0.3]))
 def test_the_columns_of_advise(case, beta):
     probabilities, targets = case[0].sigmoid(), case[1]
-    table = advise(targets, probabilities, beta)
-    assert (
-        list(table.columns) == COLUMNS
-        and table.index.name == "label"
-        and table.index.tolist() == list(range(targets.shape[1]))
-    )
+    table = advise(probabilities, targets, beta=beta)
+    assert list(table.columns) == COLUMNS and table.index.name == "label"
+    assert table.index.tolist() == list(range(targets.shape[1]))
     numbers = table.drop(columns="advice")
-    assert (
-        np.isfinite(numbers.to_numpy(float)).all()
-        and table["positives"].dtype == np.int64
-    )
+    assert np.isfinite(numbers.to_numpy(float)).all()
+    assert table["positives"].dtype == np.int64
     assert (numbers.drop(columns="positives").dtypes == np.float64).all()
-    cuts, f = best_cuts(probabilities, targets, beta)
-    assert (
-        table["best_cut"].tolist() == cuts.tolist()
-        and table["best_f"].tolist() == f.tolist()
-    )
-    assert (
-        table["positives"].tolist() == targets.sum(0).tolist()
-        and table["prevalence"].tolist() == targets.double().mean(0).tolist()
-    )
-    half = [
-        fbeta_score(y, p >= 0.5, beta=beta, zero_division=0)
-        for y, p in zip(targets.T.numpy(), probabilities.T.numpy())
-    ]
-    assert table["f_at_half"].to_numpy() == pytest.approx(half, abs=1e-12)
+    best, f = best_thresholds(probabilities, targets, beta)
+    assert table["best_threshold"].tolist() == best.tolist()
+    assert table["best_f"].tolist() == f.tolist()
+    assert table["positives"].tolist() == targets.sum(0).tolist()
+    assert table["prevalence"].tolist() == targets.double().mean(0).tolist()
+    half = f_at(probabilities, targets, 0.5, beta)
+    assert table["f_at_half"].tolist() == half.tolist()
     for row in table.itertuples():
         assert row.weight == (weight_of_f(row.best_f, beta) if row.positives else 1)
         assert row.neg_per_pos == (len(targets) - row.positives) / max(row.positives, 1)
-        assert re.match("no |only |0.5 is fine|cut at ", row.advice)
+        assert re.match("no |only |0.5 is fine|keep 0.5|threshold ", row.advice)
+        advised = row.best_threshold if row.advice.startswith("threshold") else 0.5
+        assert row.threshold == advised
+
+
+@settings(deadline=None, max_examples=30)
+@given(cases, betas)
+def test_advise_for_micro_is_that_of_all_cells_as_one_label(case, beta):
+    probabilities, targets = case[0].sigmoid(), case[1]
+    table = advise(probabilities, targets, beta=beta, average="micro")
+    one = advise(probabilities.reshape(-1, 1), targets.reshape(-1, 1), beta=beta)
+    same = ["f_at_half", "best_threshold", "best_f", "threshold", "weight"]
+    for column in same:
+        assert set(table[column]) == set(one[column])
+    of_labels = advise(probabilities, targets, beta=beta)
+    for column in ["positives", "prevalence", "neg_per_pos"]:
+        assert table[column].tolist() == of_labels[column].tolist()
+
+
+def test_the_sentences_for_micro():
+    targets, high = torch.eye(2).repeat(4, 1), torch.tensor([0.4, 0.45])
+    sentence = "threshold 0.4 instead of 0.5 (micro-F1 0.00 -> 1.00)"
+    table = advise(targets * high + 0.3 * (1 - targets), targets, average="micro")
+    assert table["advice"].tolist() == [sentence] * 2
+    assert table["threshold"].tolist() == pytest.approx([0.4] * 2)
+    # A label that is always true has neither an advice of its own nor an error.
+    targets[:, 0] = 1
+    table = advise(0.3 + 0.1 * targets, targets, average="micro")
+    assert table["threshold"].nunique() == 1 and table["threshold"][0] > 0.39
 
 
 def two_groups(n, positives, high, low):
-    """Targets and probabilities (n, 1): the positives get `high` and the others `low`."""
+    """Probabilities and targets (n, 1): the positives get `high`, the others `low`."""
     targets = (torch.arange(n) < positives).double()[:, None]
-    return targets, torch.where(targets > 0, high, low)
+    return targets * high + (1 - targets) * low, targets
+
+
+UNCALIBRATED = "; the probabilities look uncalibrated: they "
 
 
 @pytest.mark.parametrize(
     "given, sentence",
     [
         (two_groups(100, 0, 0.9, 0.1), "no positives here: nothing can be tuned"),
-        (two_groups(100, 100, 0.9, 0.1), "no negatives here: nothing can be tuned"),
+        (two_groups(100, 100, 0.4, 0.1), "no negatives here: nothing can be tuned"),
         (
-            two_groups(100, 1, 0.9, 0.1),
-            "only 1 positive: a cut tuned on so few is noisy, and its F1 too good; share one cut among the rare labels, or collect more",
+            two_groups(100, 1, 0.4, 0.01),
+            "only 1 positive: keep 0.5, a threshold tuned on so few is noise",
         ),
         (
-            two_groups(100, 29, 0.9, 0.1),
-            "only 29 positives: a cut tuned on so few is noisy, and its F1 too good; share one cut among the rare labels, or collect more",
+            two_groups(100, 4, 0.4, 0.01),
+            "only 4 positives: keep 0.5, a threshold tuned on so few is noise",
+        ),
+        (
+            two_groups(100, 5, 0.45, 0.1),
+            "threshold 0.45 instead of 0.5 (F1 0.00 -> 1.00)"
+            + UNCALIBRATED
+            + "are not extreme enough",
         ),
         (two_groups(100, 30, 0.9, 0.04), "0.5 is fine (F1 1.00, at best 1.00)"),
-        # The sum is that of the positives, and yet the best cut is not where calibrated probabilities have it.
+        # The sum is that of the positives, and yet the logits are too close together.
         (
             two_groups(1000, 100, 0.45, 0.06),
-            "cut at 0.45 instead of 0.5 (F1 0.00 -> 1.00); the probabilities look uncalibrated: they sum to 99, and calibrated ones are best cut at 0.5",
+            "threshold 0.45 instead of 0.5 (F1 0.00 -> 1.00)"
+            + UNCALIBRATED
+            + "are not extreme enough",
         ),
-        # The other way round.
         (
             two_groups(1000, 100, 0.9, 0.4),
-            "0.5 is fine (F1 1.00, at best 1.00); the probabilities look uncalibrated: they sum to 450, and calibrated ones are best cut at 0.5",
+            "0.5 is fine (F1 1.00, at best 1.00)"
+            + UNCALIBRATED
+            + "sum to 450 for 100 positives",
         ),
     ],
 )
 def test_sentences(given, sentence):
-    assert advise(*given)["advice"].tolist() == [sentence]
+    table = advise(*given)
+    assert table["advice"].tolist() == [sentence]
+    changed = sentence.startswith("threshold")
+    assert table["threshold"][0] == (given[0][0].item() if changed else 0.5)
 
 
-@pytest.mark.parametrize(
-    "n, positives, below, half", [(100, 30, 1, "0.98"), (20_000, 10_000, 80, "1.00")]
-)
-def test_a_small_gain(n, positives, below, half):
-    """That may be luck, or is certain but not worth a word; nor is a sum that is certainly wrong, but by little."""
-    targets, probabilities = two_groups(n, positives, 0.99, 0.04)
-    probabilities[:below] = 0.45
-    assert advise(targets, probabilities)["advice"].tolist() == [
-        f"0.5 is fine (F1 {half}, at best 1.00)"
+def test_probabilities_of_0_and_1():
+    """Right ones are calibrated, one wrong one is not; constant ones have no slope."""
+    targets = (torch.arange(100) < 20).double()[:, None]
+    right = "0.5 is fine (F1 1.00, at best 1.00)"
+    assert advise(targets, targets)["advice"].tolist() == [right]
+    for wrong in (0, 50):
+        probabilities = targets.clone()
+        probabilities[wrong] = 1 - targets[wrong]
+        assert "uncalibrated" in advise(probabilities, targets)["advice"][0]
+    constant = torch.full_like(targets, 0.2)
+    assert "uncalibrated" not in advise(constant, targets)["advice"][0]
+    assert advise(constant + 0.2, targets)["advice"][0].endswith(
+        UNCALIBRATED + "sum to 40 for 20 positives"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_too_extreme(dtype):
+    probabilities, targets = calibrated(5000, 1, -1)
+    twice = (2 * probabilities.logit() + 0.25).sigmoid().to(dtype)
+    assert abs(twice.sum() / targets.sum() - 1) < 0.05
+    advice = advise(twice, targets)["advice"][0]
+    assert advice.endswith(UNCALIBRATED + "are too extreme")
+
+
+def by_likelihood(probabilities, true):
+    """The likelihood ratio of logistic recalibration: chi-squared with two degrees."""
+    logits = torch.logit(probabilities)[:, None].numpy()
+    fit = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logits, true)
+    new, old = torch.from_numpy(fit.predict_proba(logits)[:, 1]), probabilities
+    losses = [
+        F.binary_cross_entropy(p, true.double(), reduction="sum") for p in (old, new)
     ]
+    return 2 * (losses[0] - losses[1]).item()
+
+
+def test_the_verdict_is_that_of_the_likelihood_ratio():
+    """Both are the same for many rows; of 60 labels, all but a few."""
+    probabilities, targets = calibrated(4000, 60, -2)
+    slopes = torch.linspace(0.8, 1.25, 60, dtype=torch.float64)
+    probabilities = (slopes * (probabilities.logit() + 2) - 2).sigmoid()
+    said = advise(probabilities, targets)["advice"].str.contains("uncalibrated")
+    ratio = [by_likelihood(*label) for label in zip(probabilities.T, targets.T)]
+    found = scipy.stats.chi2.sf(ratio, 2) < 0.01
+    assert FALSE_ALARM == 0.01 and 15 < said.sum() < 45 and (said == found).mean() > 0.9
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_a_gain_that_may_be_luck(beta):
+    """Three times the luck is asked for, with more for beta < 1 and fewer positives."""
+    assert (LUCK, FEW) == (0.2, 5)
+    limit = 0.6 * math.sqrt((1 + beta**2) / (2 * beta**2) / 100)
+    for below in range(1, 60):
+        probabilities, targets = two_groups(1000, 100, 0.9, 0.01)
+        probabilities[:below] = 0.45
+        row = advise(probabilities, targets, beta=beta).iloc[0]
+        gain = row.best_f - row.f_at_half
+        assert row.best_f == 1 and (row.threshold == 0.45) == (gain > limit)
+        start = "0.5 is fine (" if gain <= 0.01 else "keep 0.5 ("
+        start = "threshold 0.45 instead of 0.5 (" if gain > limit else start
+        assert row.advice.startswith(start)
+        luck = ": with 100 positives that may be luck)"
+        assert (luck in row.advice) == start.startswith("keep")
+    assert gain > limit
+
+
+def test_a_gain_that_is_certain_but_small():
+    probabilities, targets = two_groups(200_000, 100_000, 0.99, 0.04)
+    probabilities[:1800] = 0.45
+    row = advise(probabilities, targets).iloc[0]
+    assert 0.009 < row.best_f - row.f_at_half < 0.01 and row.threshold == 0.5
+    probabilities[:2200] = 0.45
+    row = advise(probabilities, targets).iloc[0]
+    assert 0.01 < row.best_f - row.f_at_half < 0.012 and row.threshold == 0.45
 
 
 def calibrated(n, k, centre, seed=0):
@@ -442,43 +563,92 @@ def calibrated(n, k, centre, seed=0):
     probabilities = (
         2 * torch.randn(n, k, generator=random, dtype=torch.float64) + centre
     ).sigmoid()
-    return torch.rand(
-        n, k, generator=random, dtype=torch.float64
-    ) < probabilities, probabilities
+    drawn = torch.rand(n, k, generator=random, dtype=torch.float64)
+    return probabilities, drawn < probabilities
 
 
 @pytest.mark.parametrize("beta", BETAS)
-def test_the_sentence_that_suggests_a_cut(beta):
-    table = advise(*calibrated(20_000, 1, -4), beta)
-    row = table.iloc[0]
+def test_the_sentence_that_suggests_a_threshold(beta):
+    row = advise(*calibrated(20_000, 1, -4), beta=beta).iloc[0]
     assert row.advice == (
-        f"cut at {row.best_cut:.2g} instead of 0.5 (F{beta} {row.f_at_half:.2f} -> {row.best_f:.2f}); "
-        f"neg/pos = {row.neg_per_pos:.3g} would cut at {row.prevalence:.2g}"
+        f"threshold {row.best_threshold:.2g} instead of 0.5 "
+        f"(F{beta} {row.f_at_half:.2f} -> {row.best_f:.2f}); "
+        f"neg/pos = {row.neg_per_pos:.3g} would make it {row.prevalence:.2g}"
     )
-    assert row.best_cut == pytest.approx(row.best_f / (1 + beta**2), rel=0.2)
+    assert row.best_threshold == pytest.approx(row.best_f / (1 + beta**2), rel=0.2)
 
 
-@pytest.mark.parametrize("centre", [-5, -3, -1])
-def test_calibrated_probabilities_look_calibrated_and_weighted_ones_do_not(centre):
-    targets, probabilities = calibrated(3000, 100, centre)
-    keep = targets.sum(0) >= 30
-    targets, probabilities = targets[:, keep], probabilities[:, keep]
-    weighted = (probabilities.logit() + neg_per_pos(targets).log()).sigmoid()
-    suspected = [
-        advise(targets, given)["advice"].str.contains("uncalibrated").mean()
-        for given in (probabilities, weighted)
-    ]
-    assert keep.sum() > 50 and suspected[0] < 0.1 and suspected[1] > 0.9
-
-
-def test_how_much_too_good_the_best_f_is():
-    """About 0.2 / sqrt(positives), which decides what gain is too small to speak of."""
-    targets, probabilities = calibrated(400_000, 1, -4)
-    f = best_cuts(probabilities, targets)[1].item()
+@pytest.mark.parametrize("beta", BETAS)
+def test_how_much_too_good_the_best_f_is(beta):
+    """About the luck that decides what gain is too small to follow."""
+    f = best_thresholds(*calibrated(400_000, 1, -4), beta)[1].item()
     for n in (500, 2000):
-        targets, probabilities = calibrated(n, 400, -4, seed=1)
-        promised = 0.2 * (targets.sum(0) ** -0.5).mean()
-        assert 0.5 < (best_cuts(probabilities, targets)[1].mean() - f) / promised < 1.5
+        probabilities, targets = calibrated(n, 400, -4, seed=1)
+        promised = LUCK * math.sqrt((1 + beta**2) / 2 / beta**2)
+        promised *= (targets.sum(0) ** -0.5).mean()
+        found = best_thresholds(probabilities, targets, beta)[1].mean() - f
+        assert 0.5 < found / promised < 1.5
+
+
+@pytest.mark.parametrize("average", ["samples", "weighted", None])
+def test_no_other_average(average):
+    with pytest.raises(
+        ValueError,
+        match=r'^average must be "macro" \(one threshold per label\) or "micro" '
+        rf"\(one for all labels\), got {average!r}, for which neither is right$",
+    ):
+        advise(SCORES, TARGETS, average=average)
+
+
+@settings(deadline=None, max_examples=60)
+@given(cases, betas, st.integers(0, 10**6))
+def test_f_at_one_threshold_or_one_per_label(case, beta, seed):
+    scores, targets = case
+    k = scores.shape[1]
+    random = np.random.default_rng(seed)
+    thresholds = random.choice(scores.numpy().ravel(), k).astype(float)
+    want = [
+        fbeta_score(y, s >= t, beta=beta, zero_division=0)
+        for y, s, t in zip(targets.T.numpy(), scores.T.numpy(), thresholds)
+    ]
+    for one in (thresholds, thresholds.tolist(), torch.from_numpy(thresholds)):
+        got = f_at(scores, targets, one, beta)
+        assert got.dtype == torch.float64 and got.shape == (k,)
+        assert got.numpy() == pytest.approx(want, abs=1e-12)
+    same = f_at(scores, targets, thresholds[0], beta)
+    assert torch.equal(same, f_at(scores, targets, [thresholds[0]] * k, beta))
+    best, f = best_thresholds(scores, targets, beta)
+    assert torch.equal(f_at(scores, targets, best, beta), f)
+
+
+def test_f_beta_of_counts():
+    assert f_beta(1, 2, 2) == 0.5 and f_beta(1, 4, 1, beta=2) == 5 / 17
+    assert f_beta(0, 0, 0) == 0 and f_beta(0, 0, 0, empty=1.0) == 1
+    assert f_beta(0, 2, 0, beta=0.5, empty=1.0) == 0  # where the divisor is below 1
+    assert f_beta(3, 3, 3, beta=0.3) == 1  # and not larger, by rounding
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_are_as_good_as_tensors(dtype):
+    scores, targets = case(5, 60, 4, 0.6)
+    arrays = scores.sigmoid().numpy().astype(dtype), targets.numpy()
+    tensors = torch.from_numpy(arrays[0]), targets
+    arrays[0].flags.writeable = False
+    reversed_twice = [part[::-1].copy()[::-1] for part in arrays]
+    for pair in (
+        arrays,
+        reversed_twice,
+        (arrays[0], targets),
+        (tensors[0], arrays[1]),
+    ):
+        for one, other in zip(best_thresholds(*pair), best_thresholds(*tensors)):
+            assert torch.equal(one, other)
+        assert torch.equal(f_at(*pair, 0.5), f_at(*tensors, 0.5))
+        pd.testing.assert_frame_equal(advise(*pair), advise(*tensors))
+    assert torch.equal(neg_per_pos(arrays[1]), neg_per_pos(targets))
+    weights = threshold_of_weight(np.array([1.0, 3.0], dtype))
+    assert weights.tolist() == [0.5, 0.25] and weights.dtype == dtype
+    assert weight_of_f(np.array([0.4, 1.0])).tolist() == [4, 1]
 
 
 SCORES, TARGETS = torch.full((6, 3), 0.5), torch.zeros(6, 3)
@@ -493,21 +663,32 @@ def with_one(score):
 @pytest.mark.parametrize(
     "scores, targets, message",
     [
-        ([[0.5]], TARGETS, "NAME must be a float32 or float64 tensor, got list"),
+        (
+            [[0.5]],
+            TARGETS,
+            "NAME must be a tensor or NumPy array of float32 or float64, got list",
+        ),
         (
             SCORES.long(),
             TARGETS,
-            "NAME must be a float32 or float64 tensor, got torch.int64",
+            "NAME must be a tensor or NumPy array of .*, got torch.int64",
         ),
         (
             SCORES.half(),
             TARGETS,
-            "NAME must be a float32 or float64 tensor, got torch.float16",
+            "NAME must be a tensor or NumPy array of .*, got torch.float16",
         ),
+        (
+            SCORES.half().numpy(),
+            TARGETS,
+            "NAME must be a tensor or NumPy array of float32 or float64, got float16",
+        ),
+        (np.ma.array(SCORES.numpy()), TARGETS, "NAME must be .*, got MaskedArray"),
         (
             SCORES[0],
             TARGETS,
-            r"NAME must have shape \(N, K\) with at least one row and one label, got \(3,\)",
+            r"NAME must have shape \(N, K\) with at least one row and one label, "
+            r"got \(3,\)",
         ),
         (SCORES[:0], TARGETS[:0], r"NAME must have shape.*, got \(0, 3\)"),
         (SCORES[:, :0], TARGETS[:, :0], r"NAME must have shape.*, got \(6, 0\)"),
@@ -526,11 +707,16 @@ def with_one(score):
             TARGETS,
             r"NAME must be .*, got values from -inf to 0.5 in shape \(6, 3\)",
         ),
-        (SCORES, TARGETS.tolist(), "targets must be a tensor of 0 and 1.*got list"),
+        (
+            SCORES,
+            TARGETS.tolist(),
+            "targets must be a tensor or NumPy array of 0 and 1.*got list",
+        ),
         (
             SCORES,
             TARGETS[:, 0],
-            r"targets must be a tensor of 0 and 1, shape \(N, K\), one column per label, here \(6, 3\) as the scores, got shape \(6,\)",
+            r"targets must be a tensor or NumPy array of 0 and 1, shape \(N, K\), "
+            r"one column per label, here \(6, 3\) as the scores, got shape \(6,\)",
         ),
         (
             SCORES,
@@ -550,22 +736,27 @@ def with_one(score):
 )
 def test_bad_scores_and_targets(scores, targets, message):
     with pytest.raises(ValueError, match=f"^{message.replace('NAME', 'scores')}$"):
-        best_cuts(scores, targets)
+        best_thresholds(scores, targets)
+    with pytest.raises(ValueError, match=f"^{message.replace('NAME', 'scores')}$"):
+        f_at(scores, targets, 0.5)
+    with pytest.raises(ValueError, match=f"^{message.replace('NAME', 'scores')}$"):
+        tuned_f(scores, targets, [0, 1], [2, 3])
     with pytest.raises(
         ValueError, match=f"^{message.replace('NAME', 'probabilities')}$"
     ):
-        advise(targets, scores)
+        advise(scores, targets)
 
 
 @pytest.mark.parametrize("probability", [-0.01, 1.01])
 def test_no_probabilities(probability):
     scores = with_one(probability)
-    assert best_cuts(scores, TARGETS)[1].tolist() == [0, 0, 0]
+    assert best_thresholds(scores, TARGETS)[1].tolist() == [0, 0, 0]
     with pytest.raises(
         ValueError,
-        match=r"^probabilities must be probabilities from 0 to 1, got values from .* in shape \(6, 3\)$",
+        match=r"^probabilities must be probabilities from 0 to 1, "
+        r"got values from .* in shape \(6, 3\)$",
     ):
-        advise(TARGETS, scores)
+        advise(scores, TARGETS)
 
 
 @pytest.mark.parametrize(
@@ -574,12 +765,13 @@ def test_no_probabilities(probability):
         (TARGETS[0], r"\(N, K\), one column per label, got shape \(3,\)"),
         (TARGETS[:0], r"got shape \(0, 3\)"),
         (TARGETS + 2, r"got 2.0 in shape \(6, 3\)"),
-        (TARGETS.numpy(), "got ndarray"),
+        (np.ma.array(TARGETS.numpy()), "got MaskedArray"),
     ],
 )
 def test_bad_targets_of_neg_per_pos(targets, message):
     with pytest.raises(
-        ValueError, match=f"^targets must be a tensor of 0 and 1, shape .*{message}$"
+        ValueError,
+        match=f"^targets must be a tensor or NumPy array of 0 and 1.*{message}$",
     ):
         neg_per_pos(targets)
 
@@ -597,13 +789,21 @@ def test_bad_targets_of_neg_per_pos(targets, message):
 )
 def test_bad_weights_and_betas(number):
     with pytest.raises(ValueError, match="^weight must be positive and finite, got "):
-        cut_of_weight(number)
-    with pytest.raises(ValueError, match="^beta must be positive and finite, got "):
+        threshold_of_weight(number)
+    with pytest.raises(
+        ValueError, match="^beta must be one number, positive and finite, got "
+    ):
         weight_of_f(0.5, number)
-    with pytest.raises(ValueError, match="^beta must be positive and finite, got "):
-        best_cuts(SCORES, TARGETS, number)
-    with pytest.raises(ValueError, match="^beta must be positive and finite, got "):
-        advise(TARGETS, SCORES, number)
+    with pytest.raises(ValueError, match="^beta must be one number, positive"):
+        f_at(SCORES, TARGETS, 0.5, number)
+    with pytest.raises(
+        ValueError, match="^beta must be one number, positive and finite, got "
+    ):
+        best_thresholds(SCORES, TARGETS, number)
+    with pytest.raises(
+        ValueError, match="^beta must be one number, positive and finite, got "
+    ):
+        advise(SCORES, TARGETS, beta=number)
 
 
 @pytest.mark.parametrize(
@@ -634,8 +834,8 @@ def test_tuned_f_is_the_f_of_the_test_rows_with_the_cuts_of_the_tuning_rows():
     )
     tune, test = torch.arange(300)[::3], torch.arange(300)[1::3]
     for beta in (0.5, 1.0, 2.0):
-        cuts, _ = best_cuts(scores[tune], targets[tune], beta)
-        said = (scores[test] >= cuts).numpy()
+        thresholds, _ = best_thresholds(scores[tune], targets[tune], beta)
+        said = (scores[test] >= thresholds).numpy()
         expected = [
             fbeta_score(
                 targets[test, k].numpy(), said[:, k], beta=beta, zero_division=0
@@ -657,7 +857,8 @@ def test_tuned_f_refuses_rows_that_it_was_tuned_on():
     scores, targets = torch.rand(10, 2), torch.ones(10, 2)
     with pytest.raises(
         ValueError,
-        match=r"^cuts must not be scored on rows that they were tuned on, got 2 rows in both, such as 3$",
+        match="^thresholds must not be scored on rows that they were tuned on, "
+        "got 2 rows in both, such as 3$",
     ):
         tuned_f(scores, targets, torch.tensor([1, 3, 4]), torch.tensor([4, 5, 3]))
     tuned_f(scores, targets, torch.tensor([1, 3, 4]), torch.tensor([5, 6]))
@@ -671,3 +872,74 @@ def test_tuned_f_of_a_label_that_is_neither_true_nor_predicted():
     assert tuned_f(
         scores, targets, torch.tensor([0, 1]), torch.tensor([2, 3])
     ).tolist() == [0]
+
+
+def test_tuned_f_reaches_a_threshold_that_a_score_equals():
+    scores, targets = (
+        torch.tensor([[0.5], [0.4], [0.5], [0.4]]),
+        torch.tensor([[1], [0]]),
+    )
+    assert tuned_f(scores, targets.repeat(2, 1), [0, 1], [2, 3]).tolist() == [1]
+
+
+def test_rows_of_tuned_f_as_numbers_or_masks():
+    scores, targets = case(4, 30, 3, 0.8)
+    tune, test = np.arange(0, 30, 2), np.arange(1, 30, 2)
+    want = tuned_f(scores, targets, torch.from_numpy(tune), torch.from_numpy(test))
+    mask = np.arange(30) % 2 == 0
+    for rows in (
+        (tune, test),
+        (tune.tolist(), test[::-1].astype(np.uint8)),
+        (mask, ~mask),
+        (torch.from_numpy(mask), test),
+    ):
+        assert torch.equal(tuned_f(scores, targets, *rows), want)
+        assert torch.equal(tuned_f(scores.numpy(), targets.numpy(), *rows), want)
+
+
+@pytest.mark.parametrize(
+    "rows, got",
+    [
+        ([], r"float64 of shape \(0,\)"),
+        (torch.arange(0), r"int64 of shape \(0,\)"),
+        ([-1, 0], "-1 to 0"),
+        ([0, 6], "0 to 6"),
+        ([0, 1, 0], "3 numbers of 2 rows"),
+        ([0.0, 1.0], r"float64 of shape \(2,\)"),
+        ([[0, 1]], r"int64 of shape \(1, 2\)"),
+        (0, r"int64 of shape \(\)"),
+        (None, r"object of shape \(\)"),
+        ([True, False], r"bool of shape \(2,\)"),
+        ([False] * 6, r"bool of shape \(6,\)"),
+        ([[True]] * 6, r"bool of shape \(6, 1\)"),
+    ],
+)
+def test_bad_rows_of_tuned_f(rows, got):
+    asked = (
+        "must be row numbers from 0 to 5, at least one and each once, "
+        f"or a mask of 6 booleans with one that is true, got {got}$"
+    )
+    with pytest.raises(ValueError, match=f"^tune {asked}"):
+        tuned_f(SCORES, TARGETS, rows, [5])
+    with pytest.raises(ValueError, match=f"^test {asked}"):
+        tuned_f(SCORES, TARGETS, [5], rows)
+
+
+@pytest.mark.parametrize("row", [0, 3, 5])
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_tuned_f_refuses_scores_that_are_not_finite_in_any_row(row, score):
+    scores = SCORES.clone()
+    scores[row, 0] = score
+    with pytest.raises(ValueError, match="^scores must be finite, got values from "):
+        tuned_f(scores, TARGETS, [0, 1], [3, 4])
+
+
+@pytest.mark.parametrize("value", [[1.0, 2.0], (1.0,), "1", None, 1j])
+def test_weights_and_f_that_are_no_numbers(value):
+    asked = rf"must be a number, tensor or array, got {re.escape(repr(value))}$"
+    with pytest.raises(ValueError, match=f"^weight {asked}"):
+        threshold_of_weight(value)
+    with pytest.raises(ValueError, match=f"^f {asked}"):
+        weight_of_f(value)
+    with pytest.raises(ValueError, match="^beta must be one number"):
+        weight_of_f(0.5, value)

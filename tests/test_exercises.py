@@ -7,10 +7,18 @@ import torch
 
 from helpers.exercises import Exercise
 
+
+class Refuses:
+    """Whatever is done with it raises."""
+
+    def __array__(self, *arguments, **options):
+        raise RuntimeError("boom")
+
+
 NUMBER = Exercise(
     "Exercise 1",
     right=0.25,
-    hints=[(0.75, "The rest."), (25, "A percentage."), (0.75, "Too late.")],
+    hints=[(0.75, "The rest."), (25, "A percentage.")],
     tolerance=0.01,
 )
 LIST = Exercise(
@@ -51,17 +59,23 @@ def test_it_prints_one_sentence(capsys):
         (math.nan, "not yet."),
         (torch.tensor(math.nan), "not yet."),
         (math.inf, "not yet."),
-        (10**400, "not yet. The answer should be a number, and this is a int."),
-        (True, NOT_A_NUMBER + "True or False."),
-        (np.True_, NOT_A_NUMBER + "True or False."),
-        (torch.tensor(True), NOT_A_NUMBER + "True or False."),
+        (
+            10**400,
+            "your answer raises OverflowError: int too large to convert to float",
+        ),
+        (True, NOT_A_NUMBER + "a bool."),
+        (np.True_, NOT_A_NUMBER + "a bool."),
+        (torch.tensor(True), NOT_A_NUMBER + "a bool."),
         ("0.25", NOT_A_NUMBER + "a string."),
         ([0.25], NOT_A_NUMBER + "numbers of shape (1,)."),
         ((), NOT_A_NUMBER + "numbers of shape (0,)."),
         (torch.ones(2, 3), NOT_A_NUMBER + "numbers of shape (2, 3)."),
         ({"a": 1}, NOT_A_NUMBER + "a dict."),
         (0.25 + 0j, NOT_A_NUMBER + "a complex."),
-        ([[1], [1, 2]], NOT_A_NUMBER + "a list."),
+        ([[1], [1, 2]], NOT_A_NUMBER + "lists of shape (2,)."),
+        ([0.25, "0.25"], NOT_A_NUMBER + "a list."),
+        ([None, None], NOT_A_NUMBER + "NoneTypes of shape (2,)."),
+        (Refuses(), "your answer raises RuntimeError: boom"),
         (len, NOT_A_NUMBER + "a builtin_function_or_method."),
     ],
 )
@@ -88,20 +102,36 @@ def test_a_number(answer, verdict):
         ([1, 2, math.nan], "not yet."),
         (
             (1, 2),
-            "not yet. The answer should be numbers of shape (3,), and this is numbers of shape (2,).",
+            "not yet. The answer should be numbers of shape (3,), and this is "
+            "numbers of shape (2,).",
         ),
         (
             [[1, 2, 3]],
-            "not yet. The answer should be numbers of shape (3,), and this is numbers of shape (1, 3).",
+            "not yet. The answer should be numbers of shape (3,), and this is "
+            "numbers of shape (1, 3).",
         ),
         (
             2,
-            "not yet. The answer should be numbers of shape (3,), and this is a number.",
+            "not yet. The answer should be numbers of shape (3,), and this is a "
+            "number.",
         ),
         (
-            ["one", "two", "three"],
+            ["1", "2", "3"],
+            "not yet. The answer should be numbers of shape (3,), and this is "
+            "strings of shape (3,).",
+        ),
+        (
+            [True, False, True],
+            "not yet. The answer should be numbers of shape (3,), and this is "
+            "bools of shape (3,).",
+        ),
+        (
+            [1, 2, 3j],
             "not yet. The answer should be numbers of shape (3,), and this is a list.",
         ),
+        ([1, 2, 3.0], "right."),
+        (np.array([1, 2, 3], np.float16), "right."),
+        (torch.tensor([1, 2, 3], dtype=torch.bfloat16), "right."),
     ],
 )
 def test_a_list(answer, verdict):
@@ -145,8 +175,119 @@ def test_true_or_false():
         )
     assert (
         exercise.verdict(1)
-        == "not yet. The answer should be True or False, and this is a number."
+        == "not yet. The answer should be a bool, and this is a number."
     )
+
+
+def test_strings_and_bools_in_a_list():
+    exercise = Exercise("Exercise", right=["cat", "dog"], hints=[(("dog", "cat"), "?")])
+    assert exercise.verdict(np.array(["cat", "dog"])) == "right."
+    assert exercise.verdict(["dog", "cat"]) == "not yet. ?"
+    exercise = Exercise("Exercise", right=torch.tensor([[True], [False]]))
+    assert exercise.verdict([[True], [False]]) == "right."
+    assert exercise.verdict([[False], [False]]) == "not yet."
+    assert (
+        exercise.verdict([[1], [0]]) == "not yet. The answer should be bools of shape "
+        "(2, 1), and this is numbers of shape (2, 1)."
+    )
+
+
+@pytest.mark.parametrize(
+    "right, close, off",
+    [
+        (1.0, 1 + 9e-10, 1 + 2e-9),  # the tolerance of 1e-9
+        (-1.0, -1 - 9e-10, -1 - 2e-9),
+        (0.0, 9e-10, 2e-9),
+        (1e12, 1e12 + 0.9, 1e12 + 1.2),  # 1e-12 of the right number
+        (-1e12, -1e12 - 0.9, -1e12 - 1.2),
+        (10**12, 10**12, 10**12 + 2),
+        (math.inf, math.inf, 1e308),
+        ([1e12, 0.0], [1e12 + 0.9, 9e-10], [1e12, 0.9]),
+    ],
+)
+def test_tolerance(right, close, off):
+    exercise = Exercise("Exercise", right=right)
+    assert exercise.verdict(close) == exercise.verdict(right) == "right."
+    assert exercise.verdict(off) == "not yet."
+
+
+def test_no_tolerance():
+    exercise = Exercise("Exercise", right=3, tolerance=0)
+    assert exercise.verdict(3) == "right." and exercise.verdict(3 + 1e-9) == "not yet."
+
+
+@pytest.mark.parametrize("tolerance", [-1e-9, math.nan, math.inf, "0.1", None, 1j])
+def test_bad_tolerances(tolerance):
+    with pytest.raises(ValueError) as error:
+        Exercise("Exercise", right=1, tolerance=tolerance)
+    assert (
+        str(error.value)
+        == f"tolerance must be a finite number of at least 0, got {tolerance!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    "right, message",
+    [
+        (None, "hold numbers, strings or bools, got a NoneType"),
+        (..., "hold numbers, strings or bools, got a ellipsis"),
+        (1j, "hold numbers, strings or bools, got a complex"),
+        ({1: 2}, "hold numbers, strings or bools, got a dict"),
+        ([1, "2"], "hold numbers, strings or bools, got a list"),
+        ([[1], [1, 2]], "hold numbers, strings or bools, got lists of shape (2,)"),
+        (math.nan, "not hold NaN, got nan"),
+        ([1, math.nan], "not hold NaN, got [1, nan]"),
+    ],
+)
+def test_bad_right_answers(right, message):
+    with pytest.raises(ValueError) as error:
+        Exercise("Exercise", right=right)
+    assert str(error.value) == f"right must {message}"
+
+
+@pytest.mark.parametrize(
+    "hints, message",
+    [
+        ([(1.0, "No.")], "1.0 must get its hint, 'No.', and gets 'right.'"),
+        (
+            [(2, "No."), (2, "Never.")],
+            "2 must get its hint, 'Never.', and gets 'not yet. No.'",
+        ),
+        (
+            [(None, "No.")],
+            "None must get its hint, 'No.', and gets 'not answered yet.'",
+        ),
+        (
+            [(math.nan, "No.")],
+            "nan must get its hint, 'No.', and gets 'not yet.'",
+        ),
+    ],
+    ids=["right", "twice", "none", "nan"],
+)
+def test_bad_hints(hints, message):
+    with pytest.raises(ValueError) as error:
+        Exercise("Exercise 7", right=1, hints=hints)
+    assert str(error.value) == f"Exercise 7: the wrong answer {message}"
+
+
+def test_a_hint_that_raises_never_reaches_the_reader():
+    with pytest.raises(ValueError) as error:
+        Exercise("Exercise", right=1, of=lambda f: f(0), hints=[(5, "No function.")])
+    assert str(error.value) == (
+        "Exercise: the wrong answer 5 must get its hint, 'No function.', and gets "
+        "\"your answer raises TypeError: 'int' object is not callable\""
+    )
+    working = [lambda x: 2]
+    exercise = Exercise(
+        "Exercise",
+        right=1,
+        of=lambda f: f(0),
+        hints=[(lambda x: working[0](x), "Two.")],
+    )
+    assert exercise.verdict(lambda x: 2) == "not yet. Two."
+    working.clear()  # what the hint needs is gone
+    assert exercise.verdict(lambda x: 1) == "right."
+    assert exercise.verdict(lambda x: 2).startswith("your answer raises IndexError: ")
 
 
 def test_a_function():

@@ -121,7 +121,9 @@ def test_members():
 
 
 def test_the_table_is_in_the_order_of_the_model():
-    """The same WordNet ids as in timm's own list, whose order is that of every ImageNet classifier's logits."""
+    """The same WordNet ids as in timm's own list, whose order is that of every ImageNet
+    classifier's logits.
+    """
     table = labels._table()
     assert [int(row["index"]) for row in table] == list(range(1000))
     assert [row["wnid"] for row in table] == files("timm").joinpath(
@@ -142,12 +144,7 @@ def test_the_table_is_in_the_order_of_the_model():
 INFO = files("timm").joinpath("data/_info")
 MEMBERS = list(categories().values())
 MAPPED = sorted(index for members in MEMBERS for index in members)
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-    ),
-]
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
 every_rule = pytest.mark.parametrize("rule", RULES)
 every_function = pytest.mark.parametrize(
@@ -216,7 +213,9 @@ def test_imagenet_a():
 
 
 def test_what_the_members_are_called():
-    """The WordNet names that timm has for the 207 ids, where a category's members share a word or are few."""
+    """The WordNet names that timm has for the 207 ids, where a category's members share
+    a word or are few.
+    """
     lemmas = dict(
         line.split("\t")
         for line in INFO.joinpath("imagenet_synset_to_lemma.txt")
@@ -248,18 +247,21 @@ def test_what_the_members_are_called():
         ("keyboard", "keyboard"),
     ]:
         assert all(re.search(word, lemma) for lemma in named[name]), name
-    # ImageNet's domestic dogs stand at 151 to 268, its birds at 7 to 24, 80 to 100 and 127 to 146.
+    # ImageNet's domestic dogs stand at 151 to 268, its birds at 7 to 24, 80 to 100 and
+    # 127 to 146.
     assert set(categories()["dog"]) < set(range(151, 269)) and set(
         categories()["bird"]
     ) < {*range(7, 25), *range(80, 101), *range(127, 147)}
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 999), max_size=30))
 def test_ids_and_indices_are_two_names_for_a_class(indices):
     found = class_index([wnids()[index] for index in indices])
     assert found.tolist() == indices and found.dtype == torch.int64
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(MAPPED), max_size=30))
 def test_the_category_of_a_class(indices):
     targets = category_targets(torch.tensor(indices, dtype=torch.int64))
@@ -294,7 +296,9 @@ def test_targets_of_any_shape(remap, inside, shape):
 
 @every_rule
 def test_a_certain_class_is_a_certain_category(rule):
-    """Remapping the target and scoring it, or scoring it and remapping the scores: the same, but for the size under the mean."""
+    """Remapping the target and scoring it, or scoring it and remapping the scores: the
+    same, but for the size under the mean.
+    """
     one_hot = torch.eye(1000, dtype=torch.float64)
     targets = category_targets(torch.tensor(MAPPED))
     sizes = (
@@ -324,7 +328,9 @@ def test_the_category_with_the_largest_maximum_holds_the_best_of_the_207(logits)
 @settings(deadline=None)
 @given(logits_of_some)
 def test_imagenet_a_by_slicing(logits):
-    """The best of the 200 is the same class whichever comes first, slicing or argmax over the 200."""
+    """The best of the 200 is the same class whichever comes first, slicing or argmax
+    over the 200.
+    """
     scores = imagenet_a_scores(logits)
     best = torch.tensor(imagenet_a())[logits[:, imagenet_a()].argmax(-1)]
     assert torch.equal(scores.argmax(-1), imagenet_a_targets(best))
@@ -390,7 +396,9 @@ def test_the_mean_is_the_sum_adjusted_for_size(logits):
 @settings(deadline=None)
 @given(logits_of_some, seeds)
 def test_the_likelihood_of_the_sum_is_the_marginal_loss(logits, seed):
-    """-log of the probability that any class of the set is right: logsumexp over all, less logsumexp over the set."""
+    """-log of the probability that any class of the set is right: logsumexp over all,
+    less logsumexp over the set.
+    """
     targets = torch.tensor(MAPPED)[
         torch.randint(
             207, (len(logits),), generator=torch.Generator().manual_seed(seed)
@@ -499,7 +507,9 @@ def test_gradients(rule):
 @every_rule
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_where_probabilities_underflow(rule, dtype):
-    """A thousand below the best, every probability is 0 and its logarithm would be -inf; the logits keep it."""
+    """A thousand below the best, every probability is 0 and its logarithm would be
+    -inf; the logits keep it.
+    """
     logits = torch.full((2, 1000), -1000, dtype=dtype)
     logits[0, 404] = logits[1, 0] = (
         1000  # an airliner, and a fish that belongs to no category
@@ -605,7 +615,8 @@ def changed(rows, value):
         (SOFTMAX.half(), "must be a float32 or float64 tensor, got torch.float16"),
         (SOFTMAX.bfloat16(), "must be a float32 or float64 tensor, got torch.bfloat16"),
         (SOFTMAX.tolist(), "must be a float32 or float64 tensor, got list"),
-        (SOFTMAX.numpy(), "must be a float32 or float64 tensor, got float64"),
+        (SOFTMAX.numpy(), "must be a float32 or float64 tensor, got ndarray"),
+        (None, "must be a float32 or float64 tensor, got NoneType"),
         (changed(SOFTMAX, torch.nan), "must be finite, got values from nan to nan"),
         (
             changed(torch.eye(1000), torch.inf),
@@ -652,9 +663,46 @@ def test_not_probabilities(rule, rows, low, total):
     with pytest.raises(ValueError) as error:
         category_probabilities(rows, rule)
     assert str(error.value) == (
-        "probabilities must not be negative and must sum to 1 over the last dimension (apply softmax to all 1000 logits first): "
+        "probabilities must not be negative and must sum to 1 over the last "
+        "dimension (apply softmax to all 1000 logits first): "
         f"the smallest is {low}, and one row sums to {total}"
     )
+
+
+@every_rule
+def test_one_bad_row_among_many(rule):
+    """Wherever it stands among the blocks, and however little it is off."""
+    good = SOFTMAX[:1].expand(3 * labels.BLOCK + 1, 1000)
+    category_probabilities(good, rule)
+    for row in (0, labels.BLOCK - 1, labels.BLOCK, len(good) - 1):
+        rows = good.clone()
+        rows[row, :2] += torch.tensor([-rows[row, 0] - 1e-9, rows[row, 0] + 1e-9])
+        with pytest.raises(ValueError, match="the smallest is -1e-09, and one row sum"):
+            category_probabilities(rows, rule)
+        rows = good.clone()
+        rows[row, 0] += 9e-5
+        category_probabilities(rows, rule)
+        rows[row, 0] += 2e-5
+        with pytest.raises(ValueError, match="and one row sums to 1$"):
+            category_probabilities(rows, rule)
+        rows[row, 0] = torch.nan
+        with pytest.raises(ValueError, match="^probabilities must be finite, got val"):
+            category_probabilities(rows, rule)
+
+
+def test_values_that_add_up_to_infinity_are_no_probabilities():
+    with pytest.raises(ValueError, match="is 1e\\+308, and one row sums to inf$"):
+        category_probabilities(torch.full((2, 1000), 1e308, dtype=torch.float64))
+
+
+def test_blocks_of_rows():
+    """More rows than a block, the last block shorter: as row by row."""
+    rows = made(8, 2 * labels.BLOCK + 3).softmax(-1)
+    for rule in RULES:
+        found = category_probabilities(rows, rule)
+        want = loop(rows[:: labels.BLOCK + 1], getattr(np, rule))
+        assert np.abs(found[:: labels.BLOCK + 1].numpy() - want).max() < 1e-15
+        assert found.shape == (len(rows), 16) and found.is_contiguous()
 
 
 @every_rule
@@ -670,7 +718,8 @@ def test_logits_and_sigmoids_are_no_probabilities(rule):
     ):
         with pytest.raises(
             ValueError,
-            match=r"^probabilities must not be negative and must sum to 1 .+: the smallest is \S+, and one row sums to \S+$",
+            match=r"^probabilities must not be negative and must sum to 1 .+: the "
+            r"smallest is \S+, and one row sums to \S+$",
         ):
             category_probabilities(rows, rule)
     category_probabilities(
@@ -687,7 +736,7 @@ def test_unknown_rules(function, rule):
 
 
 @pytest.mark.parametrize(
-    "name", ["n99999999", "tench", "N01440764", "", "n01440764 ", 0]
+    "name", ["n99999999", "tench", "N01440764", "", "n01440764 ", 0, -1, None, ["cat"]]
 )
 def test_unknown_ids(name):
     with pytest.raises(ValueError) as error:
@@ -695,7 +744,24 @@ def test_unknown_ids(name):
     assert str(error.value) == f"{name!r} is no WordNet id of ImageNet's 1000 classes"
 
 
-@pytest.mark.parametrize("name", ["zebra", "Cat", "", "cat ", "n02123045", 0])
+@pytest.mark.parametrize("function", [class_index, category_index])
+@pytest.mark.parametrize("name", ["n01440764", "cat", ""])
+def test_one_string_is_no_list_of_names(function, name):
+    with pytest.raises(ValueError) as error:
+        function(name)
+    assert str(error.value) == f"names must be several strings, got one, {name!r}"
+
+
+def test_names_that_can_be_read_once():
+    assert class_index(iter(wnids())).tolist() == list(range(1000))
+    assert category_index(iter(SIZES)).tolist() == list(range(16))
+    assert category_index(np.array(["dog", "bear"])).tolist() == [10, 1]
+    assert class_index([]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "name", ["zebra", "Cat", "", "cat ", "n02123045", 0, -1, None, ["cat"]]
+)
 def test_unknown_categories(name):
     with pytest.raises(ValueError) as error:
         category_index(["cat", name, "also unknown"])
@@ -754,7 +820,7 @@ def test_classes_that_belong_nowhere(remap, inside, outside, message):
         (404, "targets must be an int64 tensor of class indices, got int"),
         (
             np.array([404]),
-            "targets must be an int64 tensor of class indices, got int64",
+            "targets must be an int64 tensor of class indices, got ndarray",
         ),
     ],
     ids=repr,

@@ -1,4 +1,6 @@
-"""The built pages in a real browser, as readers meet them: on a screen, on a phone, in the dark, on paper, and without a network."""
+"""The built pages in a real browser, as readers meet them.
+
+On a screen, on a phone, in the dark, on paper, and without a network."""
 
 import functools
 import gzip
@@ -12,6 +14,7 @@ from pathlib import Path
 import axe_playwright_python
 import pytest
 from playwright.sync_api import sync_playwright
+
 from toc import NOTEBOOKS, PAGES
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
@@ -60,7 +63,9 @@ def browser():
 
 
 class Visit:
-    """One tab with an empty cache. It notes what a page loads, what it asks of other hosts, and what goes wrong."""
+    """One tab with an empty cache.
+
+    It notes what a page loads, what it asks of other hosts, and what goes wrong."""
 
     def __init__(self, browser, home):
         self.context = browser.new_context(
@@ -76,6 +81,7 @@ class Visit:
         )
         self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
         self.tab.on("response", lambda response: self.responses.append(response))
+        self.tab.on("websocket", lambda socket: self.elsewhere.append(socket.url))
         self.context.route(
             lambda url: not url.startswith(home) and not url.startswith("data:"),
             self.refuse,
@@ -86,11 +92,32 @@ class Visit:
         route.abort()
 
     def open(self, url):
-        self.tab.goto(url, wait_until="networkidle")
-        self.tab.evaluate("window.MathJax?.startup?.promise?.then(() => true)")
+        self.tab.goto(url)
+        self.tab.evaluate(
+            "Promise.all([document.fonts.ready, window.MathJax?.startup?.promise])"
+        )
+
+    def unfold(self, is_open):
+        """Open or close the hidden code, at once in place of fading."""
+        self.tab.evaluate(
+            """isOpen => {
+                document.querySelectorAll("details.hide").forEach(d => d.open = isOpen);
+                document.getAnimations().forEach(a => a.finish());
+            }""",
+            is_open,
+        )
+
+    def switch(self, scheme):
+        """Show the page in its light or its dark colours."""
+        self.tab.emulate_media(color_scheme=scheme)
+        self.tab.wait_for_function(
+            "scheme => document.documentElement.dataset.theme == scheme", arg=scheme
+        )
+        self.tab.evaluate("document.getAnimations().forEach(a => a.finish())")
 
 
-# One load serves all tests of a page: pytest runs them together, because the fixture has the wider scope.
+# One load serves all tests of a page: since the fixture has the wider scope, pytest
+# runs them together, in the order of this file.
 @pytest.fixture(scope="module", params=[*PAGES, "search"])
 def page(request, browser, address):
     visit = Visit(browser, address)
@@ -100,12 +127,11 @@ def page(request, browser, address):
     visit.context.close()
 
 
-def test_loads_without_an_error_and_asks_nothing_of_other_hosts(page):
-    assert page.errors == []
-    assert page.elsewhere == []
+def test_loads_all_that_it_names(page):
     assert [response.url for response in page.responses if response.status >= 400] == []
     fonts = page.tab.evaluate(
-        "[...document.fonts].filter(font => font.status == 'loaded').map(font => font.family)"
+        """[...document.fonts].filter(font => font.status == "loaded")
+            .map(font => font.family)"""
     )
     assert any("Font Awesome" in font for font in fonts), "the icons' font is missing"
     assert not any("fa-solid" in response.url for response in page.responses), (
@@ -130,13 +156,13 @@ def test_weighs_at_most_one_megabyte(page):
 
 def test_every_image_is_there_and_says_what_it_shows(page):
     images = page.tab.evaluate(
-        "[...document.querySelectorAll('article img')].map(i => [i.src, i.alt, i.complete && i.naturalWidth])"
+        """[...document.querySelectorAll("article img")]
+            .map(i => [i.src, i.alt, i.complete && i.naturalWidth])"""
     )
     for source, alt, width in images:
         assert width, source
         assert len(alt.split()) >= 3 and not re.search(r"[0-9a-f]{20}", alt), (
-            source,
-            alt,
+            f"{source}: write an alt text that says what is seen, not {alt!r}"
         )
     assert images or page.name not in NOTEBOOKS
 
@@ -146,35 +172,79 @@ def test_every_formula_is_typeset(page):
         const main = document.querySelector("main").cloneNode(true);
         // MathJax shows a macro that it does not know in red.
         const unset = [...main.querySelectorAll(".math")]
-            .filter(m => !m.querySelector("mjx-container") || m.querySelector("mjx-merror, [mathcolor=red]"))
+            .filter(m => !m.querySelector("mjx-container")
+                || m.querySelector("mjx-merror, [mathcolor=red]"))
             .map(m => m.textContent);
-        main.querySelectorAll("pre, code, mjx-container, script, style").forEach(e => e.remove());
+        main.querySelectorAll("pre, code, mjx-container, script, style")
+            .forEach(e => e.remove());
         return [unset, main.textContent.match(/\\\\[(\\[a-z]|\\$/g) || []];
     }""")
     assert unset == []
     assert raw == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_keeps_the_rules_of_accessibility(page, scheme):
-    tab = page.tab
-    tab.emulate_media(color_scheme=scheme)
-    tab.evaluate(
-        "document.querySelectorAll('details.hide').forEach(d => d.open = true)"
-    )
-    tab.wait_for_timeout(400)  # colours and hidden code fade in
-    assert tab.evaluate("document.documentElement.dataset.theme") == scheme
+# Every colour of code on its ground, once: a page has thousands of coloured words.
+PALETTE = """() => {
+    const {Color, flattenColors, getContrast} = axe.commons.color;
+    const colour = text => { const c = new Color(); c.parseString(text); return c; };
+    const grounds = new Map([[null, colour("white")]]);
+    const groundOf = element => {
+        if (!grounds.has(element)) {
+            const own = colour(getComputedStyle(element).backgroundColor);
+            grounds.set(element, flattenColors(own, groundOf(element.parentElement)));
+        }
+        return grounds.get(element);
+    };
+    const palette = new Map();
+    for (const element of document.querySelectorAll("pre, pre *")) {
+        const text = [...element.childNodes].find(n => n.nodeType == 3)?.data.trim();
+        if (!text) continue;
+        const ground = groundOf(element), ink = getComputedStyle(element).color;
+        const both = `${ink} on ${ground.toHexString()}`;
+        if (palette.has(both)) continue;
+        const ratio = getContrast(flattenColors(colour(ink), ground), ground);
+        palette.set(both, [element.className, text, both, ratio]);
+    }
+    return [...palette.values()];
+}"""
+
+
+def palette(tab):
+    """All colours of code: lists of a word's class, the word, the colours, contrast."""
     if not tab.evaluate("!!window.axe"):
         tab.evaluate(AXE)
-    result = tab.evaluate("""axe.run(document, {
-        preload: false,
-        runOnly: {type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
-        rules: {"label-content-name-mismatch": {enabled: true}},
-    })""")
-    tab.evaluate(
-        "document.querySelectorAll('details.hide').forEach(d => d.open = false)"
-    )
-    tab.emulate_media(color_scheme="light")
+    return tab.evaluate(PALETTE)
+
+
+def faint(colours):
+    return [colour for colour in colours if colour[-1] < 4.5]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_keeps_the_rules_of_accessibility(page, scheme):
+    page.switch(scheme)
+    page.unfold(True)
+    colours = palette(page.tab)
+    # Then the coloured words, spans with a class and nothing else, are taken for the
+    # plain text that they are to a screen reader: axe would take ten times as long.
+    result = page.tab.evaluate("""async () => {
+        const coloured = [...document.querySelectorAll("pre")]
+            .filter(pre => !pre.querySelector(":not(span), [id], [style], [tabindex]"))
+            .map(pre => [pre, [...pre.childNodes]]);
+        coloured.forEach(([pre]) => pre.replaceChildren(pre.textContent));
+        const result = await axe.run(document, {
+            preload: false,
+            resultTypes: ["violations"],
+            runOnly: {
+                type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
+            },
+            rules: {"label-content-name-mismatch": {enabled: true}},
+        });
+        coloured.forEach(([pre, words]) => pre.replaceChildren(...words));
+        return result;
+    }""")
+    page.unfold(False)
+    page.switch("light")
     found = [
         (rule["id"], node["html"], node["failureSummary"])
         for rule in result["violations"]
@@ -182,29 +252,51 @@ def test_keeps_the_rules_of_accessibility(page, scheme):
     ]
     assert found == []
     assert len(result["passes"]) > 10
+    assert len(colours) > 3 or page.name not in NOTEBOOKS
+    assert faint(colours) == [], "code must stand out from its ground by 4.5 or more"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_faint_colour_of_code_is_found_in_its_scheme(browser, address, scheme):
+    visit = Visit(browser, address)
+    visit.open(f"{address}{NOTEBOOKS[0]}.html")
+    visit.tab.add_style_tag(
+        content="""html[data-theme="light"] .highlight .nn { color: #70767b }
+            html[data-theme="dark"] .highlight .kc { color: #7d7f80 }"""
+    )
+    visit.switch(scheme)
+    found = faint(palette(visit.tab))
+    visit.context.close()
+    assert {name for name, *_ in found} == {"nn" if scheme == "light" else "kc"}
+    assert all(4 < ratio < 4.5 for *_, ratio in found)
 
 
 def test_fits_a_phone(page):
     tab = page.tab
     tab.set_viewport_size({"width": 375, "height": 812})
-    tab.evaluate(
-        "document.querySelectorAll('details.hide').forEach(d => d.open = true)"
-    )
-    tab.wait_for_timeout(300)
+    page.unfold(True)
     width, outside, cut = tab.evaluate("""() => {
-        const scrolls = element => element && element.tagName != "BODY" &&
-            (["auto", "scroll"].includes(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
-        const all = [...document.querySelectorAll("main, main *")].filter(e => !e.closest("mjx-assistive-mml") && e.clientWidth);
-        const name = element => element.outerHTML.slice(0, 200);
+        const hides = new Map(), scrolls = new Map([[document.body, false]]);
+        const readStyle = element => {
+            if (scrolls.has(element)) return;
+            readStyle(element.parentElement);
+            const overflow = getComputedStyle(element).overflowX;
+            hides.set(element, ["hidden", "clip"].includes(overflow));
+            scrolls.set(element, ["auto", "scroll"].includes(overflow)
+                || scrolls.get(element.parentElement));
+        };
+        const all = [...document.querySelectorAll("main, main *")]
+            .filter(e => !e.closest("mjx-assistive-mml") && e.clientWidth);
+        all.forEach(readStyle);
+        const isOutside = e => e.getBoundingClientRect().right > 376 && !scrolls.get(e);
+        const isCut = e => hides.get(e) && e.scrollWidth > e.clientWidth + 1;
         return [
             document.scrollingElement.scrollWidth,
-            all.filter(e => e.getBoundingClientRect().right > 376 && !scrolls(e)).map(name),
-            all.filter(e => ["hidden", "clip"].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1).map(name),
+            ...[isOutside, isCut].map(is =>
+                all.filter(is).map(element => element.outerHTML.slice(0, 200))),
         ];
     }""")
-    tab.evaluate(
-        "document.querySelectorAll('details.hide').forEach(d => d.open = false)"
-    )
+    page.unfold(False)
     tab.set_viewport_size({"width": 1280, "height": 900})
     assert width <= 375
     assert outside == []
@@ -213,30 +305,37 @@ def test_fits_a_phone(page):
 
 def test_prints_hidden_code_in_full_and_no_solution(page):
     tab = page.tab
-    tab.set_viewport_size(
-        {"width": 718, "height": 1000}
-    )  # A4 between the browser's margins
+    # A4 between the browser's margins
+    tab.set_viewport_size({"width": 718, "height": 1000})
     tab.emulate_media(media="print")
     hidden, solutions, bad = tab.evaluate("""() => {
         dispatchEvent(new Event("beforeprint"));
-        const hidden = [...document.querySelectorAll(".cell:not(.tag_solution) > details.hide pre")];
-        const solutions = [...document.querySelectorAll(".tag_solution > details.hide")];
-        const faint = e => e && (getComputedStyle(e).opacity < 1 || faint(e.parentElement));
-        const cut = e => e && e.tagName != "ARTICLE" && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1 || cut(e.parentElement));
-        const inFull = pre => pre.checkVisibility() && pre.clientHeight > 10 && !faint(pre) && !cut(pre);
+        const all = selector => [...document.querySelectorAll(selector)];
+        const hidden = all(".cell:not(.tag_solution) > details.hide pre");
+        const solutions = all(".tag_solution > details.hide");
+        const faint = e =>
+            e && (getComputedStyle(e).opacity < 1 || faint(e.parentElement));
+        const cut = e => e && e.tagName != "ARTICLE" && (
+            e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1
+            || cut(e.parentElement));
+        const inFull = pre =>
+            pre.checkVisibility() && pre.clientHeight > 10 && !faint(pre) && !cut(pre);
         return [hidden.length, solutions.length, [
-            ...[...document.querySelectorAll("article .cell_input pre")].filter(pre => !pre.closest(".tag_solution") && !inFull(pre)),
-            ...solutions.filter(solution => solution.open || solution.querySelector("pre").checkVisibility()),
+            ...all("article .cell_input pre")
+                .filter(pre => !pre.closest(".tag_solution") && !inFull(pre)),
+            ...solutions.filter(solution =>
+                solution.open || solution.querySelector("pre").checkVisibility()),
         ].map(e => e.outerHTML.slice(0, 300))];
     }""")
     # And the browser's own printing asks for the same.
     tab.evaluate("""addEventListener("beforeprint", () => {
-        window.printed = [...document.querySelectorAll("details.hide")].map(d => d.open != !!d.closest(".tag_solution"));
+        window.printed = [...document.querySelectorAll("details.hide")]
+            .map(d => d.open != !!d.closest(".tag_solution"));
     })""")
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     left_open = tab.evaluate("document.querySelectorAll('details.hide[open]').length")
     tab.emulate_media(media="screen")
-    tab.pdf()
+    tab.pdf(page_ranges="1")
     printed = tab.evaluate("window.printed")
     tab.set_viewport_size({"width": 1280, "height": 900})
     assert bad == []
@@ -245,11 +344,58 @@ def test_prints_hidden_code_in_full_and_no_solution(page):
     assert page.name not in NOTEBOOKS or (hidden and solutions)
 
 
+def test_asks_nothing_of_other_hosts_and_raises_no_error(page):
+    """After what the tests above did: hidden code, both themes, a phone, printing."""
+    tab = page.tab
+    page.unfold(True)
+    tab.evaluate("""() => {
+        const buttons = "article button, .theme-switch-button, .search-button-field";
+        document.querySelectorAll(buttons).forEach(button => button.click());
+        scrollTo(0, document.body.scrollHeight);
+    }""")
+    tab.locator("input[type=search]:visible").first.fill("logit")
+    tab.keyboard.press("Escape")
+    page.unfold(False)
+    assert page.elsewhere == [], (
+        "the page asks other hosts: put a copy of what it asks for into book/_static"
+    )
+    assert page.errors == []
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "new Image().src = 'https://example.org/x.png'",
+        "fetch('https://example.org/x').catch(() => {})",
+        "navigator.sendBeacon('https://example.org/x')",
+        "new Worker(URL.createObjectURL(new Blob([`fetch('https://example.org/x')`])))",
+        "new WebSocket('wss://example.org/x')",
+        "document.body.style.background = 'url(https://example.org/x.png)'",
+        "document.body.append(Object.assign(document.createElement('script'),"
+        " {src: 'https://example.org/x.js'}))",
+    ],
+)
+def test_what_a_page_asks_of_another_host_is_noted(browser, address, script):
+    visit = Visit(browser, address)
+    visit.open(f"{address}search.html")
+    assert visit.elsewhere == []
+    visit.tab.evaluate(f"() => {{ {script} }}")
+    for _ in range(50):
+        if visit.elsewhere:
+            break
+        visit.tab.wait_for_timeout(20)
+    visit.context.close()
+    assert [url[:21] for url in visit.elsewhere] in (
+        ["https://example.org/x"],
+        ["wss://example.org/x"],
+    )
+
+
 @pytest.mark.parametrize("from_disk", [False, True], ids=["over http", "from the disk"])
 def test_search_finds_a_word(browser, address, site, from_disk):
     home = f"{site.as_uri()}/" if from_disk else address
     visit = Visit(browser, home)
-    visit.open(f"{home}index.html")
+    visit.tab.goto(f"{home}index.html")
     visit.tab.wait_for_url(f"{home}{PAGES[0]}.html")
     visit.tab.locator(".search-button-field").click()
     visit.tab.locator("#pst-search-dialog input").fill("logit")
@@ -282,8 +428,10 @@ def test_an_animation_stands_still_until_it_is_played(browser, address):
 
     assert still.is_visible() and not moving.is_visible() and not moves(still)
     assert tab.evaluate("""() => {
-      const still = document.querySelector(".tag_animation canvas");
-      return new Set(still.getContext("2d").getImageData(0, 0, still.width, still.height).data).size > 10;
+        const still = document.querySelector(".tag_animation canvas");
+        const pixels = still.getContext("2d").getImageData(
+            0, 0, still.width, still.height);
+        return new Set(pixels.data).size > 10;
     }"""), "the still is empty"
     button.click()
     assert moving.is_visible() and not still.is_visible() and moves(moving)

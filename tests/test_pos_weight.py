@@ -1,4 +1,7 @@
-"""In the chapter on weights, cuts are never scored on the data that they were tuned on, except where it shows that mistake."""
+"""In the chapter on weights, thresholds are never scored on the data that tuned them.
+
+Except where it shows that mistake.
+"""
 
 import ast
 from pathlib import Path
@@ -30,25 +33,27 @@ def names(node):
 
 
 def tuned_on_test_data(source):
-    """The names of data, other than those kept for tuning, that a cell tunes its cuts on."""
+    """The names of data not kept for tuning that a cell tunes its thresholds on."""
     return {
         name
-        for call in calls(source, "best_cuts")
+        for call in calls(source, "best_thresholds")
         for argument in call.args
         for name in names(argument)
         if not name.endswith("_tune")
     }
 
 
-def test_cuts_are_tuned_on_data_kept_for_it():
-    tuning = {cell for cell, source in CELLS.items() if calls(source, "best_cuts")}
+def test_thresholds_are_tuned_on_data_kept_for_it():
+    tuning = {
+        cell for cell, source in CELLS.items() if calls(source, "best_thresholds")
+    }
     assert ALLOWED < tuning
     assert {cell: tuned_on_test_data(CELLS[cell]) for cell in tuning - ALLOWED} == {
         cell: set() for cell in tuning - ALLOWED
     }
 
 
-def test_all_other_cuts_are_tuned_and_scored_by_the_function_that_refuses_shared_rows():
+def test_all_other_thresholds_are_tuned_and_scored_where_shared_rows_are_refused():
     assert {cell for cell, source in CELLS.items() if calls(source, "tuned_f")} == {
         "zoo-run",
         "optimism",
@@ -57,8 +62,8 @@ def test_all_other_cuts_are_tuned_and_scored_by_the_function_that_refuses_shared
         assert "precision_recall_curve" not in source
 
 
-def test_f1_is_not_measured_on_the_data_that_tuned_a_cut():
-    """In the sweep, where cuts and scores are on separate draws: F1 sees `y_test` only."""
+def test_f1_is_not_measured_on_the_data_that_tuned_a_threshold():
+    """In the sweep thresholds and scores have draws of their own: F1 sees `y_test`."""
     scored = {
         name
         for call in calls(CELLS["sweep"], "f1")
@@ -71,9 +76,9 @@ def test_f1_is_not_measured_on_the_data_that_tuned_a_cut():
 @pytest.mark.parametrize(
     "source, found",
     [
-        ("best_cuts(p_tune.T, y_tune.T)", set()),
-        ("best_cuts(p_test, y_test)", {"p_test", "y_test"}),
-        ("best_cuts(p_tune, y_test)", {"y_test"}),
+        ("best_thresholds(p_tune.T, y_tune.T)", set()),
+        ("best_thresholds(p_test, y_test)", {"p_test", "y_test"}),
+        ("best_thresholds(p_tune, y_test)", {"y_test"}),
     ],
 )
 def test_the_check_itself(source, found):

@@ -1,19 +1,28 @@
+import re
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, parametrize
 
 from helpers.seeds import ACTIVATIONS, StackedLinear, book_seeds, seeded, stack, train
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 SGD = partial(torch.optim.SGD, lr=0.1)
-MOMENTUM = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
-ADAM = partial(torch.optim.Adam, lr=0.01)
+OPTIMIZERS = {
+    "SGD": SGD,
+    "momentum": partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "Adam": partial(torch.optim.Adam, lr=0.01),
+    "AdamW": partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1),
+}
+ADAM = OPTIMIZERS["Adam"]
+bce = F.binary_cross_entropy_with_logits
 
 
 def network():
@@ -23,9 +32,50 @@ def network():
 
 
 def bce_sum(logits, targets):
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(
-        logits
-    )
+    return bce(logits, targets, reduction="sum") / len(logits)
+
+
+def masked_bce(logits, targets):
+    """The mask comes along as a second channel of the targets."""
+    targets, known = targets.unbind(-1)
+    return (bce(logits, targets, reduction="none") * known).sum() / known.sum()
+
+
+def known_bce(logits, targets):
+    """Unknown labels are -1."""
+    known = targets >= 0
+    return bce(logits[known], targets[known])
+
+
+WEIGHTS = torch.tensor([1.0, 2, 3, 9], dtype=torch.float64)
+# By name: the loss, and what it makes of class indices (S, N) and multi-hot (S, N, K).
+LOSSES = {
+    "cross-entropy": (F.cross_entropy, lambda classes, labels: classes),
+    "BCE": (bce, lambda classes, labels: labels),
+    "BCE summed over labels": (bce_sum, lambda classes, labels: labels),
+    "squared error": (F.mse_loss, lambda classes, labels: labels),
+    "ignore_index": (
+        partial(F.cross_entropy, ignore_index=1),
+        lambda classes, labels: classes,
+    ),
+    "class weights": (
+        partial(F.cross_entropy, weight=WEIGHTS),
+        lambda classes, labels: classes,
+    ),
+    "masked": (
+        masked_bce,
+        lambda classes, labels: torch.stack([labels, labels.roll(1, 1)], -1),
+    ),
+    "unknown": (
+        known_bce,
+        lambda classes, labels: labels.where(labels.roll(1, 1) > 0, -1),
+    ),
+    "pos_weight": (partial(bce, pos_weight=WEIGHTS), lambda classes, labels: labels),
+    "sum": (
+        lambda logits, targets: F.cross_entropy(logits, targets, reduction="sum") / 9,
+        lambda classes, labels: classes,
+    ),
+}
 
 
 def data(seeds, samples=50):
@@ -66,36 +116,26 @@ def assert_same(together, number, alone):
             assert torch.allclose(ours.bias[number, 0], theirs.bias, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    "optimizer", [SGD, MOMENTUM, ADAM], ids=["SGD", "momentum", "Adam"]
-)
-@pytest.mark.parametrize(
-    "loss, multi_hot",
-    [
-        (F.cross_entropy, False),
-        (F.binary_cross_entropy_with_logits, True),
-        (bce_sum, True),
-        (F.mse_loss, True),
-    ],
-    ids=["cross-entropy", "BCE", "BCE summed over labels", "squared error"],
-)
-def test_together_is_the_plain_loop_over_seeds(optimizer, loss, multi_hot):
-    seeds = [3, 0, 1000, 7]
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_together_is_the_plain_loop_over_seeds(optimizer, loss):
+    seeds, optimizer = [3, 0, 1000, 7], OPTIMIZERS[optimizer]
     inputs, classes, labels = data(seeds)
-    targets = labels if multi_hot else classes
+    loss, targets_of = LOSSES[loss]
+    targets = targets_of(classes, labels)
     together = train(
         network,
         loss,
         inputs,
         targets,
         seeds=seeds,
-        steps=60,
+        steps=40,
         batch_size=16,
         optimizer=optimizer,
     )
     for number, seed in enumerate(seeds):
         alone = plain_loop(
-            network, loss, inputs[number], targets[number], seed, 60, 16, optimizer
+            network, loss, inputs[number], targets[number], seed, 40, 16, optimizer
         )
         assert_same(together, number, alone)
         assert torch.allclose(
@@ -179,12 +219,52 @@ def test_zero_steps_give_the_initial_models():
 
 
 def test_weights_are_drawn_in_float64():
-    """float32 draws differ in the eighth digit between processors, and converting them keeps the difference."""
+    """float32 draws differ in the eighth digit between processors."""
     weight = seeded(network, 0)[0].weight
     assert weight.dtype == torch.float64 and (weight.float().double() != weight).any()
-    with pytest.raises(RuntimeError):
-        seeded(lambda: torch.zeros(1) + torch.zeros(2, 3) @ torch.zeros(2), 0)
-    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_default_dtype_and_random_state_stay(dtype):
+    def broken():
+        torch.rand(3)
+        raise RuntimeError("broken")
+
+    inputs, classes, _ = data([0, 1, 2])
+    torch.manual_seed(5)
+    torch.rand(7)
+    state = torch.get_rng_state()
+    try:
+        torch.set_default_dtype(dtype)
+        seeded(network, 0)
+        with pytest.raises(RuntimeError, match="^broken$"):
+            seeded(broken, 0)
+        train(network, F.cross_entropy, inputs, classes, **OPTIONS)
+        assert torch.get_default_dtype() == dtype
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_seeded_is_manual_seed():
+    weight = seeded(network, 12)[0].weight
+    torch.manual_seed(12)
+    expected = nn.Linear(5, 8, dtype=torch.float64).weight
+    assert torch.equal(weight, expected)
+
+
+@pytest.mark.parametrize("seed", [1.0, np.int64(1), "1", None, True])
+def test_a_seed_that_is_no_int(seed):
+    with pytest.raises(ValueError, match=f"^seed must be an int, got {seed!r}"[:32]):
+        seeded(network, seed)
+
+
+def test_a_seed_twice_gives_two_equal_models():
+    inputs, classes, _ = data([0, 0])
+    options = OPTIONS | {"seeds": [7, 7], "steps": 5}
+    model = train(network, F.cross_entropy, inputs, classes, **options)
+    for weight in model.parameters():
+        assert torch.equal(weight[0], weight[1])
 
 
 def test_what_comes_back():
@@ -207,16 +287,34 @@ def test_what_comes_back():
     )
 
 
-def test_every_activation_is_as_for_one_model():
-    inputs, _, _ = data([0, 1])
-    for activation in ACTIVATIONS:
-        make_model = lambda: nn.Sequential(
-            nn.Linear(5, 8), activation(), nn.Linear(8, 4)
+@pytest.mark.parametrize(
+    "make",
+    [
+        *ACTIVATIONS,
+        partial(nn.LeakyReLU, 0.3),
+        partial(nn.GELU, approximate="tanh"),
+        partial(nn.ReLU, inplace=True),
+        partial(nn.LeakyReLU, 0.2, inplace=True),
+    ],
+    ids=lambda make: str(make()),
+)
+def test_every_activation_is_as_for_one_model(make):
+    def make_model():
+        shared = make()  # one without weights may stand twice
+        return nn.Sequential(
+            shared, nn.Linear(5, 8), shared, nn.Linear(8, 4), nn.Sigmoid()
         )
-        for number, outputs in enumerate(stack(make_model, [0, 1])(inputs)):
-            assert torch.allclose(
-                outputs, seeded(make_model, number)(inputs[number]), rtol=0, atol=1e-12
-            )
+
+    inputs, _, labels = data([0, 1, 2])
+    options = OPTIONS | {"steps": 5}
+    before = inputs.clone()
+    together = train(make_model, F.mse_loss, inputs, labels, **options)
+    assert torch.equal(inputs, before)
+    for number in range(3):
+        alone = plain_loop(
+            make_model, F.mse_loss, inputs[number], labels[number], number, 5, 8, SGD
+        )
+        assert_same(together, number, alone)
 
 
 OPTIONS = {"seeds": [0, 1, 2], "steps": 1, "batch_size": 8, "optimizer": SGD}
@@ -227,11 +325,17 @@ OPTIONS = {"seeds": [0, 1, 2], "steps": 1, "batch_size": 8, "optimizer": SGD}
     [
         (
             lambda x, y: (x[0], y),
-            r"^inputs must have shape \(seeds, samples, features\) with 3 seeds, got \(50, 5\)",
+            r"^inputs must have shape \(seeds, samples, features\) with 3 seeds, "
+            r"got \(50, 5\)",
         ),
         (
             lambda x, y: (x[:2], y[:2]),
-            r"^inputs must have shape \(seeds, samples, features\) with 3 seeds, got \(2, 50, 5\)",
+            r"^inputs must have shape \(seeds, samples, features\) with 3 seeds, "
+            r"got \(2, 50, 5\)",
+        ),
+        (
+            lambda x, y: (x.unflatten(1, (10, 5)), y),
+            r"^inputs must have shape .*, got \(3, 10, 5, 5\)",
         ),
         (
             lambda x, y: (x[:, :0], y[:, :0]),
@@ -249,10 +353,17 @@ OPTIONS = {"seeds": [0, 1, 2], "steps": 1, "batch_size": 8, "optimizer": SGD}
             lambda x, y: (x.float(), y),
             r"^inputs must be float64, .*, got torch.float32",
         ),
-        (lambda x, y: (x / 0, y), r"^inputs must be finite"),
+        (lambda x, y: (x / 0, y), r"^inputs must be finite, got NaN or infinity"),
+        (lambda x, y: (x, y / 0), r"^targets must be finite, got NaN or infinity"),
+        (
+            lambda x, y: (x, torch.full((3, 50), torch.nan)),
+            r"^targets must be finite",
+        ),
+        (lambda x, y: (x.numpy(), y), r"^inputs must be a tensor, got ndarray"),
+        (lambda x, y: (x, y.tolist()), r"^targets must be a tensor, got list"),
         (
             lambda x, y: (x[:, :, :4], y),
-            r"^inputs must have shape \(3 seeds, samples, 5 features\), got \(3, 8, 4\)",
+            r"^inputs must have shape \(3 seeds, samples, 5 .*, got \(3, 8, 4\)",
         ),
     ],
 )
@@ -263,20 +374,45 @@ def test_bad_data(spoil, message):
         train(network, F.cross_entropy, inputs, targets, **OPTIONS)
 
 
-def test_no_seeds_and_no_batch():
-    inputs, classes, _ = data([0, 1, 2])
-    with pytest.raises(ValueError, match="^inputs must have shape .* with 0 seeds"):
-        train(
-            network, F.cross_entropy, inputs[:0], classes[:0], **OPTIONS | {"seeds": []}
-        )
-    with pytest.raises(ValueError, match="^batch_size must be at least 1, got 0"):
-        train(network, F.cross_entropy, inputs, classes, **OPTIONS | {"batch_size": 0})
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ({"seeds": []}, "^inputs must have shape .* with 0 seeds, got"),
+        ({"batch_size": 0}, "^batch_size must be at least 1, got 0$"),
+        ({"steps": -1}, "^steps must be at least 0, got -1$"),
+        (
+            {"optimizer": torch.optim.LBFGS},
+            "^optimizer must act on each number by itself, .*, got LBFGS$",
+        ),
+        (
+            {"optimizer": torch.optim.Adafactor},
+            "^optimizer must act on each number by itself, .*, got Adafactor$",
+        ),
+    ],
+    ids=str,
+)
+def test_bad_options(option, message):
+    seeds = len(option.get("seeds", [0, 1, 2]))
+    inputs, classes, _ = (part[:seeds] for part in data([0, 1, 2]))
+    with pytest.raises(ValueError, match=message):
+        train(network, F.cross_entropy, inputs, classes, **OPTIONS | option)
+
+
+def test_large_finite_targets_are_finite():
+    inputs, _, labels = data([0, 1, 2])
+    for targets in (labels.half() * 6e4, labels.float() * 3e38, labels.bool()):
+        train(network, zero, inputs, targets, **OPTIONS)
+
+
+def zero(outputs, targets):
+    return 0 * outputs.sum()
 
 
 def test_a_trained_model_refuses_other_shapes():
     inputs, classes, _ = data([0, 1, 2])
     model = train(network, F.cross_entropy, inputs, classes, **OPTIONS)
-    for wrong in (inputs[0], inputs[:1], inputs[:, :, :4], inputs[None]):
+    four = inputs.unflatten(1, (10, 5))
+    for wrong in (inputs[0], inputs[:1], inputs[:, :, :4], inputs[:, 0], four):
         with pytest.raises(
             ValueError,
             match=r"^inputs must have shape \(3 seeds, samples, 5 features\), got",
@@ -285,53 +421,292 @@ def test_a_trained_model_refuses_other_shapes():
 
 
 @pytest.mark.parametrize(
-    "loss",
+    "loss, got",
     [
-        partial(F.cross_entropy, reduction="sum"),
-        partial(F.cross_entropy, reduction="none"),
-        partial(
-            F.cross_entropy, weight=torch.tensor([1.0, 1, 1, 9], dtype=torch.float64)
-        ),
+        (partial(F.cross_entropy, reduction="none"), r"tensor\(\["),
+        (lambda z, y: F.cross_entropy(z, y)[None], r"tensor\(\["),
+        (lambda z, y: F.cross_entropy(z.detach(), y), r"tensor\("),
+        (lambda z, y: F.cross_entropy(z, y).item(), r"\d"),
+        (lambda z, y: None, "None$"),
     ],
-    ids=["sum", "none", "class weights"],
+    ids=["no reduction", "one axis", "detached", "a float", "nothing"],
 )
-def test_a_loss_that_is_not_a_mean_over_samples(loss):
+def test_a_loss_that_is_no_scalar(loss, got):
     inputs, classes, _ = data([0, 1, 2])
-    with pytest.raises(ValueError, match="^loss must be a mean over samples"):
+    with pytest.raises(
+        ValueError,
+        match="^loss must return a scalar tensor that depends on the outputs, got "
+        + got,
+    ) as error:
         train(network, loss, inputs, classes, **OPTIONS)
+    assert len(str(error.value)) < 130  # a loss of each sample may be long
 
 
 @pytest.mark.parametrize(
-    "layer",
-    [
-        nn.BatchNorm1d(5),
-        nn.BatchNorm1d(5, affine=False, track_running_stats=False),
-        nn.LayerNorm(5),
-        nn.Dropout(),
-        nn.AlphaDropout(),
-        nn.Linear(5, 5, bias=False),
-        nn.Conv1d(5, 5, 1),
-        nn.PReLU(),
-        nn.Flatten(),
-        nn.Softmax(dim=1),
-        nn.Sequential(nn.ReLU()),
-    ],
-    ids=repr,
+    "far, named", [([1], r"\[5\]"), ([0, 2], r"\[4, 6\]")], ids=["one", "two"]
 )
-def test_bad_layers(layer):
+def test_divergence_names_its_seeds(far, named):
+    inputs, _, labels = data([0, 1, 2])
+    labels[far] *= 1e200
     with pytest.raises(
         ValueError,
-        match=r"^make_model must hold Linear layers with bias and activations \(ReLU, .*\) only, got "
-        + type(layer).__name__,
+        match=f"^the weights of seeds {named} are NaN or infinite after training: "
+        "lower the learning rate",
     ):
-        stack(lambda: nn.Sequential(nn.Linear(5, 5), layer), [0])
+        options = OPTIONS | {"seeds": [4, 5, 6], "steps": 9}
+        train(network, F.mse_loss, inputs, labels, **options)
 
 
-def test_a_model_that_is_no_sequence():
+def test_infinite_weights_in_one_layer():
+    def make_model():
+        model = nn.Sequential(nn.Linear(5, 8), nn.Linear(8, 4))
+        nn.init.zeros_(model[1].weight)  # so the first layer stays as it is
+        return model
+
+    inputs, classes, _ = data([0, 1, 2])
+    options = OPTIONS | {"optimizer": partial(torch.optim.SGD, lr=1e300)}
+    with pytest.raises(ValueError, match=r"^the weights of seeds \[0, 1, 2\] are NaN"):
+        train(make_model, lambda z, y: 1e300 * z.sum(), inputs, classes, **options)
+
+
+def test_a_batch_without_a_known_label_diverges():
+    inputs, _, labels = data([0, 1])
+    known = torch.ones_like(labels)
+    known[1] = 0  # the mean of nothing is NaN
+    options = OPTIONS | {"seeds": [0, 1]}
+    with pytest.raises(ValueError, match=r"^the weights of seeds \[1\] are NaN"):
+        train(network, masked_bce, inputs, torch.stack([labels, known], -1), **options)
+
+
+class Scaled(nn.Linear):
+    def forward(self, inputs):
+        return 2 * super().forward(inputs)
+
+
+class Residual(nn.Sequential):
+    def forward(self, inputs):
+        return inputs + super().forward(inputs)
+
+
+class Shifted(nn.ReLU):
+    def forward(self, inputs):
+        return super().forward(inputs) + 1
+
+
+def with_(layer, change):
+    change(layer)
+    return layer
+
+
+def changed(change, make=lambda: nn.Linear(5, 5)):
+    """A function that makes a layer and changes it."""
+    return lambda: with_(make(), change)
+
+
+def rename_forward(layer):
+    layer.forward = lambda inputs: 2 * inputs
+
+
+class Double(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+BAD_LAYERS = {
+    "batch norm": (lambda: nn.BatchNorm1d(5), "of another type"),
+    "batch norm without state": (
+        lambda: nn.BatchNorm1d(5, affine=False, track_running_stats=False),
+        "of another type",
+    ),
+    "layer norm": (lambda: nn.LayerNorm(5), "of another type"),
+    "dropout": (nn.Dropout, "of another type"),
+    "alpha dropout": (nn.AlphaDropout, "of another type"),
+    "convolution": (lambda: nn.Conv1d(5, 5, 1), "of another type"),
+    "PReLU": (nn.PReLU, "of another type"),
+    "flatten": (nn.Flatten, "of another type"),
+    "softmax": (lambda: nn.Softmax(dim=1), "of another type"),
+    "nested": (lambda: nn.Sequential(nn.ReLU()), "of another type"),
+    "subclass of Linear": (lambda: Scaled(5, 5), "of another type"),
+    "subclass of an activation": (Shifted, "of another type"),
+    "parametrisation": (
+        changed(lambda x: parametrize.register_parametrization(x, "weight", Double())),
+        "of another type",
+    ),
+    "new weight norm": (changed(parametrizations.weight_norm), "of another type"),
+    "spectral norm": (changed(parametrizations.spectral_norm), "of another type"),
+    "old spectral norm": (changed(nn.utils.spectral_norm), "with hooks"),
+    "forward hook": (
+        changed(lambda x: x.register_forward_hook(lambda *a: 2 * a[-1])),
+        "with hooks",
+    ),
+    "forward hook of an activation": (
+        changed(lambda x: x.register_forward_hook(lambda *a: 2 * a[-1]), nn.ReLU),
+        "with hooks",
+    ),
+    "forward pre-hook": (
+        changed(lambda x: x.register_forward_pre_hook(lambda *a: None)),
+        "with hooks",
+    ),
+    "backward hook": (
+        changed(lambda x: x.register_full_backward_hook(lambda *a: None)),
+        "with hooks",
+    ),
+    "backward pre-hook": (
+        changed(lambda x: x.register_full_backward_pre_hook(lambda *a: None)),
+        "with hooks",
+    ),
+    "hook of a weight": (
+        changed(lambda x: x.weight.register_hook(lambda gradient: 2 * gradient)),
+        "with hooks",
+    ),
+    "later hook of a bias": (
+        changed(lambda x: x.bias.register_post_accumulate_grad_hook(lambda b: None)),
+        "with hooks",
+    ),
+    "a forward of its own": (changed(rename_forward), "with hooks"),
+    "frozen": (changed(lambda x: x.requires_grad_(False)), "with frozen parameters"),
+    "frozen bias": (
+        changed(lambda x: x.bias.requires_grad_(False)),
+        "with frozen parameters",
+    ),
+    "float32": (changed(lambda x: x.float()), "with parameters that are not float64"),
+    "no bias": (
+        lambda: nn.Linear(5, 5, bias=False),
+        "whose parameters and buffers do not have the shapes [(5, 5), (5,)]",
+    ),
+    "one bias for all": (
+        changed(lambda x: setattr(x.bias, "data", torch.zeros(1))),
+        "whose parameters and buffers do not have the shapes [(5, 5), (5,)]",
+    ),
+    "another weight": (
+        changed(lambda x: setattr(x.weight, "data", torch.zeros(6, 5))),
+        "whose parameters and buffers do not have the shapes [(5, 5), (5,)]",
+    ),
+    "buffer": (
+        changed(lambda x: x.register_buffer("mask", torch.ones(5))),
+        "whose parameters and buffers do not have the shapes [(5, 5), (5,)]",
+    ),
+    "activation with a parameter": (
+        changed(
+            lambda x: x.register_parameter("a", nn.Parameter(torch.ones(1))), nn.ReLU
+        ),
+        "whose parameters and buffers do not have the shapes []",
+    ),
+}
+
+
+@pytest.mark.parametrize("layer", BAD_LAYERS)
+def test_bad_layers(layer):
+    make_layer, fault = BAD_LAYERS[layer]
     with pytest.raises(
-        ValueError, match="^make_model must return an nn.Sequential, got Linear"
+        ValueError,
+        match=r"^make_model must hold Linear layers with bias and activations \(ReLU, "
+        r"LeakyReLU, GELU, SiLU, Tanh, Sigmoid\) only, got "
+        + re.escape(f"{seeded(make_layer, 0)} {fault}")
+        + "$",
     ):
-        stack(lambda: nn.Linear(5, 4), [0, 1])
+        stack(lambda: nn.Sequential(nn.Linear(5, 5), make_layer()), [0])
+
+
+def test_old_weight_norm():
+    """A hook that makes the weight anew from two others."""
+    with pytest.warns(FutureWarning), pytest.raises(ValueError, match="with hooks$"):
+        stack(lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(5, 4))), [0])
+
+
+def tied_module():
+    layer = nn.Linear(5, 5)
+    return nn.Sequential(layer, nn.ReLU(), layer)
+
+
+def tied_weight():
+    model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5))
+    model[1].weight = model[0].weight
+    return model
+
+
+def tied_memory():
+    model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5))
+    model[1].bias.data = model[0].weight.data[0]
+    return model
+
+
+ONE_FOR_ALL = seeded(network, 0)
+TWICE = "^make_model must make new weights for every layer and seed, got weights that "
+BAD_MODELS = {
+    "a Linear": (
+        lambda: nn.Linear(5, 4),
+        "^make_model must return an nn.Sequential, not a subclass, .*, got Linear",
+    ),
+    "nothing": (lambda: None, "^make_model must return an nn.Sequential, .*, got None"),
+    "subclass": (
+        lambda: Residual(nn.Linear(5, 5)),
+        "^make_model must return an nn.Sequential, .*, got Residual",
+    ),
+    "hook": (
+        lambda: with_(network(), lambda m: m.register_forward_hook(lambda *a: None)),
+        "^make_model must return an nn.Sequential, .*, without hooks, got Sequential",
+    ),
+    "empty": (nn.Sequential, "^make_model must hold a Linear layer, got Sequential"),
+    "no weights": (
+        lambda: nn.Sequential(nn.ReLU()),
+        "^make_model must hold a Linear layer, got Sequential",
+    ),
+    "the same layer twice": (tied_module, TWICE),
+    "the same weight twice": (tied_weight, TWICE),
+    "the same memory twice": (tied_memory, TWICE),
+    "one model for all seeds": (lambda: ONE_FOR_ALL, TWICE),
+}
+
+
+@pytest.mark.parametrize("model", BAD_MODELS)
+def test_bad_models(model):
+    make_model, message = BAD_MODELS[model]
+    with pytest.raises(ValueError, match=message):
+        stack(make_model, [0, 1])
+    with pytest.raises(ValueError, match=message):
+        inputs, classes, _ = data([0, 1, 2])
+        train(make_model, F.cross_entropy, inputs, classes, **OPTIONS)
+
+
+UNLIKE = {
+    "slope": lambda n: [nn.Linear(5, 4), nn.LeakyReLU(n / 10)],
+    "approximation": lambda n: [
+        nn.Linear(5, 4),
+        nn.GELU(approximate="tanh" if n else "none"),
+    ],
+    "activation": lambda n: [nn.Linear(5, 4), nn.Tanh() if n else nn.ReLU()],
+    "width": lambda n: [nn.Linear(5, 6 + n), nn.Linear(6 + n, 4)],
+    "depth": lambda n: [nn.Linear(5, 4), *[nn.ReLU()] * n],
+}
+
+
+@pytest.mark.parametrize("layers", UNLIKE)
+def test_seeds_that_are_unlike(layers):
+    made = iter([0, 0, 1, 1])
+    with pytest.raises(
+        ValueError,
+        match=r"(?s)^make_model must return the same layers for every seed, got "
+        r"Sequential\(.*\) for seed 7 and Sequential\(.*\) for seed 9$",
+    ):
+        stack(lambda: nn.Sequential(*UNLIKE[layers](next(made))), [7, 8, 9, 5])
+
+
+def test_a_fault_of_a_later_seed():
+    made = iter([True, True, False])
+
+    def make_model():
+        return nn.Sequential(nn.Linear(5, 4).requires_grad_(next(made)))
+
+    with pytest.raises(ValueError, match="with frozen parameters$"):
+        stack(make_model, [0, 1, 2])
+
+
+def test_no_seeds():
+    with pytest.raises(
+        ValueError, match=r"^seeds must hold at least one int.*got \[\]$"
+    ):
+        stack(network, [])
 
 
 def test_stacked_linear_is_linear():
@@ -344,6 +719,8 @@ def test_stacked_linear_is_linear():
 def test_book_seeds(monkeypatch):
     monkeypatch.delenv("BOOK_SEED", raising=False)
     assert book_seeds(3) == [0, 1, 2] and book_seeds(0) == []
+    with pytest.raises(ValueError, match="^count must be at least 0, got -1$"):
+        book_seeds(-1)
     monkeypatch.setenv("BOOK_SEED", "7000")
     assert book_seeds(3) == [7000, 7001, 7002]
     monkeypatch.setenv("BOOK_SEED", "")

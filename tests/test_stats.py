@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from helpers.stats import Interval, bootstrap, over_seeds, over_splits, paired
@@ -14,11 +14,12 @@ samples = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
 
 
 def ends(interval):
-    return [interval.mean, interval.low, interval.high]
+    return [interval.value, interval.low, interval.high]
 
 
 def test_over_seeds_in_closed_form():
-    # Mean 2, standard error 1/sqrt(3), and 4.302653 is the 0.975 quantile of t with two degrees of freedom.
+    # Mean 2, standard error 1/sqrt(3), and 4.302653 is the 0.975 quantile of t with two
+    # degrees of freedom.
     assert np.allclose(
         ends(over_seeds([1, 2, 3])),
         [2, 2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)],
@@ -26,6 +27,7 @@ def test_over_seeds_in_closed_form():
     )
 
 
+@settings(deadline=None)
 @given(samples)
 def test_over_seeds_agrees_with_scipy(values):
     assume(np.ptp(values) > 1e-3)
@@ -38,6 +40,7 @@ def test_over_seeds_agrees_with_scipy(values):
     )
 
 
+@settings(deadline=None)
 @given(samples, st.floats(-100, 100), st.floats(0.1, 10))
 def test_over_seeds_follows_shift_and_scale(values, shift, scale):
     expected = scale * np.array(ends(over_seeds(values))) + shift
@@ -64,7 +67,8 @@ def test_bootstrap_covers_the_mean_as_often_as_it_says():
         interval.low < 1 < interval.high
         for interval in (bootstrap(draw, seed=0) for draw in draws)
     )
-    # Percentile intervals of skewed samples are a little short: 93 % to 95 % at this size.
+    # Percentile intervals of skewed samples are a little short: 93 % to 95 % at this
+    # size.
     assert (
         scipy.stats.binom.ppf(0.0005, 400, 0.93)
         <= covered
@@ -77,7 +81,8 @@ def test_bootstrap_covers_the_mean_as_often_as_it_says():
     [(np.mean, math.sqrt(1 / 2000)), (np.median, math.sqrt(math.pi / 2 / 2000))],
 )
 def test_bootstrap_agrees_with_the_analytic_standard_error(statistic, error):
-    # Averaged over 40 normal samples, which leaves little of the chance in the ends of one interval.
+    # Averaged over 40 normal samples, which leaves little of the chance in the ends of
+    # one interval.
     intervals = [
         bootstrap(
             np.random.default_rng(sample).normal(size=2000), statistic, seed=sample
@@ -91,7 +96,7 @@ def test_bootstrap_agrees_with_the_analytic_standard_error(statistic, error):
 def test_bootstrap_estimates_the_statistic():
     values = np.random.default_rng(2).exponential(size=100)
     for statistic in (np.mean, np.median, np.max):
-        assert bootstrap(values, statistic, seed=0).mean == statistic(values)
+        assert bootstrap(values, statistic, seed=0).value == statistic(values)
 
 
 def test_bootstrap_depends_on_its_seed_only():
@@ -102,6 +107,7 @@ def test_bootstrap_depends_on_its_seed_only():
     assert bootstrap(values, seed=7) == first != bootstrap(values, seed=8)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=2, max_size=30
@@ -110,10 +116,15 @@ def test_bootstrap_depends_on_its_seed_only():
 def test_paired_is_the_interval_of_the_differences(pairs):
     a, b = np.array(pairs).T
     assert paired(a, b) == over_seeds(a - b)
+    if np.ptp(a - b) > 1e-3:
+        oracle = scipy.stats.ttest_rel(a, b).confidence_interval(0.95)
+        assert np.allclose(
+            ends(paired(a, b))[1:], [oracle.low, oracle.high], rtol=1e-9, atol=1e-6
+        )
     forth, back = paired(a, b), paired(b, a)
     assert np.allclose(
-        [forth.mean, forth.low, forth.high],
-        [-back.mean, -back.high, -back.low],
+        [forth.value, forth.low, forth.high],
+        [-back.value, -back.high, -back.low],
         rtol=1e-9,
         atol=1e-6,
     )
@@ -146,40 +157,84 @@ def test_it_gives_plain_numbers(values):
         bootstrap(values, seed=0),
     ):
         assert [type(end) for end in ends(interval)] == [float] * 3
-        assert interval.low < interval.mean < interval.high
+        assert interval.low < interval.value < interval.high
+
+
+FEW = "hold at least two values in one dimension, got shape "
+LARGE = "be finite and at most 1e+150 in size, got "
+UNREAL = "hold real numbers, got "
 
 
 @pytest.mark.parametrize(
-    "values",
+    "values, message",
     [
-        [],
-        [1.0],
-        3.0,
-        [[1.0, 2.0], [3.0, 4.0]],
-        [1.0, math.nan],
-        [1.0, math.inf],
-        [1.0, None],
+        ([], FEW + "(0,)"),
+        ([1.0], FEW + "(1,)"),
+        (3.0, FEW + "()"),
+        ([[1.0, 2.0], [3.0, 4.0]], FEW + "(2, 2)"),
+        ([1.0, math.nan], LARGE + "nan"),
+        ([1.0, -math.inf, 1e151], LARGE + "-inf"),
+        ([1e151, 1.0], LARGE + "1e+151"),
+        ([-1e308, 1e308], LARGE + "-1e+308"),
+        ([1.0, None], UNREAL + "object"),
+        (None, UNREAL + "object"),
+        ([10**400, 1], UNREAL + "object"),
+        ({1.0: 2.0, 3.0: 4.0}, UNREAL + "object"),
+        ("12", UNREAL + "<U2"),
+        (["1", "2"], UNREAL + "<U1"),
+        ([1.0, 2j], UNREAL + "complex128"),
+        (torch.tensor([1j, 2j]), UNREAL + "complex128"),
+        (np.array(["2026-01-01", "2026-01-02"], "datetime64[D]"), UNREAL + "object"),
+        (np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0]), UNREAL + "object"),
     ],
     ids=repr,
 )
-def test_bad_values(values):
+def test_bad_values(values, message):
     for name, function in [
         ("values", over_seeds),
+        ("values", lambda v: over_splits(v, test_to_train=1)),
         ("values", lambda v: bootstrap(v, seed=0)),
         ("a", lambda v: paired(v, [1, 2])),
         ("b", lambda v: paired([1, 2], v)),
     ]:
-        with pytest.raises(
-            ValueError,
-            match=f"^{name} must (hold at least two values in one dimension, got shape|be finite, got)",
-        ):
+        with pytest.raises(ValueError) as error:
             function(values)
+        assert str(error.value) == f"{name} must {message}"
+
+
+def test_a_list_of_lists_of_unlike_lengths():
+    with pytest.raises(ValueError, match="^values must hold real numbers: .*shape"):
+        over_seeds([[1.0], [1.0, 2.0]])
+
+
+def test_large_values_that_still_do():
+    interval = over_seeds([-1e150, 1e150])
+    assert interval.value == 0 and 1e151 < interval.high < 1.3e151
+    assert interval.low == -interval.high
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        torch.tensor([0.0, 1, 1], requires_grad=True),
+        torch.tensor([0, 1, 1], dtype=torch.bfloat16),
+        np.array([0, 1, 1], np.float16),
+        [False, True, True],
+        torch.tensor([False, True, True]),
+        [torch.tensor(0.0), torch.tensor(1.0), torch.tensor(1.0)],
+        np.ma.masked_array([0, 1, 1], False),
+    ],
+    ids=repr,
+)
+def test_every_kind_of_real_numbers(same):
+    assert over_seeds(same) == over_seeds([0.0, 1.0, 1.0])
 
 
 def test_pairs_that_do_not_match():
     with pytest.raises(
         ValueError,
-        match=r"^a and b must have one value each per seed, got shapes \(2,\) and \(3,\)",
+        match=r"^a and b must have one value each per seed, got shapes \(2,\) and "
+        r"\(3,\)",
     ):
         paired([1, 2], [1, 2, 3])
 
@@ -208,15 +263,17 @@ def test_within():
 def test_over_splits_widens_by_the_overlap():
     values = np.random.default_rng(0).normal(3, 1, 10)
     naive, wider = over_seeds(values), over_splits(values, test_to_train=0.25)
-    assert wider.mean == naive.mean
+    assert wider.value == naive.value
     assert (wider.high - wider.low) / (naive.high - naive.low) == pytest.approx(
         (1 + 10 * 0.25) ** 0.5
     )
-    assert wider.high - wider.mean == pytest.approx(wider.mean - wider.low)
+    assert wider.high - wider.value == pytest.approx(wider.value - wider.low)
 
 
 def test_over_splits_covers_where_the_naive_interval_does_not():
-    """Accuracy of a fixed rule on random test parts of one small data set, against its accuracy on all data to come."""
+    """Accuracy of a fixed rule on random test parts of one small data set, against its
+    accuracy on all data to come.
+    """
     random = np.random.default_rng(1)
     covered = []
     for _ in range(300):
@@ -228,9 +285,79 @@ def test_over_splits_covers_where_the_naive_interval_does_not():
     assert naive < 0.8 < 0.9 < corrected
 
 
-@pytest.mark.parametrize("ratio", [0, -0.2, float("nan")])
+@pytest.mark.parametrize(
+    "ratio", [0, -0.2, math.nan, math.inf, None, "0.25", 1j, [0.25]]
+)
 def test_over_splits_wants_a_ratio(ratio):
-    with pytest.raises(
-        ValueError, match=rf"^test_to_train must be positive, got {ratio}$"
-    ):
+    with pytest.raises(ValueError) as error:
         over_splits([1.0, 2.0], test_to_train=ratio)
+    assert str(error.value) == f"test_to_train must be a positive number, got {ratio!r}"
+
+
+@pytest.mark.parametrize("seed", [None, -1, 0.0, True, "0", [0], math.nan])
+def test_bootstrap_wants_a_seed(seed):
+    with pytest.raises(ValueError) as error:
+        bootstrap([1.0, 2.0], seed=seed)
+    assert str(error.value) == f"seed must be an integer of at least 0, got {seed!r}"
+    bootstrap([1.0, 2.0], seed=np.int64(0))
+
+
+def without_axis(values):
+    return values.mean()
+
+
+def over_all(values, axis):
+    return values.mean()
+
+
+def not_finite(values, axis):
+    return values.mean(axis) / 0.0
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize(
+    "statistic, message",
+    [
+        (without_axis, r"take \(values, axis=...\), as np.mean does: .+ raises .+axis"),
+        ("mean", r"take \(values, axis=...\), as np.mean does: 'mean' raises .+"),
+        (
+            over_all,
+            "reduce the axis it is given to finite numbers: "
+            "two rows must give two, .+ gives 1.5",
+        ),
+        (not_finite, r"reduce the axis it is given to .+ gives \[inf inf\]"),
+    ],
+)
+def test_bootstrap_wants_a_statistic(statistic, message):
+    with pytest.raises(ValueError, match=f"^statistic must {message}"):
+        bootstrap([1.0, 2.0], statistic, seed=0)
+
+
+def test_bootstrap_is_the_percentile_method_with_2000_resamples():
+    """By hand: the quantiles of the statistic over the resamples that NumPy draws."""
+    values = np.random.default_rng(6).exponential(size=30)
+    drawn = np.random.default_rng(7).integers(30, size=(2000, 30))
+    for statistic in (np.mean, np.median):
+        found = bootstrap(values, statistic, seed=7)
+        by_hand = np.quantile(statistic(values[drawn], axis=-1), [0.025, 0.975])
+        assert np.allclose([found.low, found.high], by_hand, rtol=0, atol=1e-12)
+
+
+def test_bootstrap_never_holds_more_than_ten_million_values():
+    sizes = []
+
+    def mean(values, axis):
+        sizes.append(values.size)
+        return values.mean(axis)
+
+    values = np.random.default_rng(0).normal(size=20_000)
+    bootstrap(values, mean, seed=0)
+    assert max(sizes) == 10_000_000
+
+
+@pytest.mark.parametrize("low, high", [(1, 1), (1, -1), (math.nan, 1)])
+def test_within_wants_a_margin(low, high):
+    with pytest.raises(
+        ValueError, match=f"^low must be below high, got {low} and {high}$"
+    ):
+        Interval(0.0, -1.0, 1.0).within(low, high)

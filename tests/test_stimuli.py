@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import hashlib
 import itertools
 import logging
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import zlib
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -33,7 +35,7 @@ from helpers.stimuli import (
     save,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 REAL = os.environ.get("CUE_CONFLICT_DIR")
 NAMES = [
@@ -122,6 +124,8 @@ def test_parse(name, found):
         "cat\\cat4.png",
         "cat/cat4-elephant2-dog1.png",
         "cat/ cat4.png",
+        None,
+        4,
     ],
 )
 def test_names_of_another_form(name):
@@ -145,7 +149,8 @@ def test_names_of_another_form(name):
         ),
         (
             "elephant/cat4-elephant2.png",
-            "'elephant/cat4-elephant2.png' has the shape 'cat' and lies in the folder 'elephant'",
+            "'elephant/cat4-elephant2.png' has the shape 'cat' and lies in the "
+            "folder 'elephant'",
         ),
     ],
 )
@@ -172,8 +177,8 @@ def test_checksums():
 
 def test_the_address_is_pinned():
     assert (
-        stimuli.URL
-        == f"https://raw.githubusercontent.com/rgeirhos/texture-vs-shape/{stimuli.COMMIT}/stimuli/style-transfer-preprocessed-512/"
+        stimuli.URL == "https://raw.githubusercontent.com/rgeirhos/texture-vs-shape/"
+        f"{stimuli.COMMIT}/stimuli/style-transfer-preprocessed-512/"
     )
     assert len(stimuli.COMMIT) == 40 and stimuli.COMMIT in files("helpers").joinpath(
         "data/SOURCES.md"
@@ -214,6 +219,8 @@ def test_the_folder_in_the_environment(published, monkeypatch):
             [NAMES[0], "a", NAMES[1], "b", "c"],
             "a, b, c: not among the 1,280 cue-conflict images",
         ),
+        ([None], "None: not among the 1,280 cue-conflict images"),
+        ("cat", "names must be several strings, got one, 'cat'"),
         (
             ["a", "b", "c", "d", "e"],
             "a, b, c and 2 more: not among the 1,280 cue-conflict images",
@@ -255,7 +262,8 @@ def test_corrupt_files(published, monkeypatch, read):
         read(published, monkeypatch)
     assert (
         str(error.value)
-        == f"{published} holds files that are not the published ones (SHA-256 differs): {NAMES[1]}, {NAMES[3]}"
+        == f"{published} holds files that are not the published ones (SHA-256 "
+        f"differs): {NAMES[1]}, {NAMES[3]}"
     )
 
 
@@ -362,8 +370,8 @@ def test_the_two_sets_in_one_folder(siblings):
     with pytest.raises(ValueError) as error:
         images_in(siblings)
     assert (
-        str(error.value)
-        == f"{siblings} holds files that do not belong there: {', '.join(sorted(SIBLINGS)[:3])} and 157 more"
+        str(error.value) == f"{siblings} holds files that do not belong there: "
+        f"{', '.join(sorted(SIBLINGS)[:3])} and 157 more"
     )
 
 
@@ -372,7 +380,11 @@ def test_the_two_sets_in_one_folder(siblings):
 
 @pytest.fixture
 def server(published, monkeypatch, tmp_path):
-    """`published` on a server of this machine. It notes what it is asked for, and stops in time or in the middle of a file if told to."""
+    """`published` on a server of this machine, which notes what it is asked for.
+
+    If told to, it begins late, stops in time, or stops in the middle of a file. Nobody
+    waits before asking again.
+    """
 
     class Handler(SimpleHTTPRequestHandler):
         def __init__(self, *arguments):
@@ -380,7 +392,7 @@ def server(published, monkeypatch, tmp_path):
 
         def do_GET(self):
             server.requested.append(self.path[1:])
-            if next(server.number) > server.stops_after:
+            if not server.begins_after < next(server.number) <= server.stops_after:
                 return self.send_error(503)
             if self.path[1:] == server.cuts:
                 (
@@ -395,11 +407,11 @@ def server(published, monkeypatch, tmp_path):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requested, server.number, server.stops_after, server.cuts = (
-        [],
-        itertools.count(1),
-        100,
-        None,
+    server.requested, server.number, server.cuts = [], itertools.count(1), None
+    server.begins_after, server.stops_after = 0, 100
+    server.waits = []
+    monkeypatch.setattr(
+        pooch.core, "time", types.SimpleNamespace(sleep=server.waits.append)
     )
     threading.Thread(target=server.serve_forever, args=(0.01,)).start()
     monkeypatch.setattr(stimuli, "URL", f"http://127.0.0.1:{server.server_port}/")
@@ -460,7 +472,8 @@ def test_a_download_into_a_new_folder_by_several_threads_at_once(server, monkeyp
 
 
 SENTENCE = (
-    "the cue-conflict images are not on this machine and could not be downloaded: try again with internet (what was fetched is kept), or "
+    "the cue-conflict images are not on this machine and could not be downloaded: "
+    "try again with internet (what was fetched is kept), or "
     "set CUE_CONFLICT_DIR to a folder that holds them. "
 )
 
@@ -479,20 +492,32 @@ def test_a_download_that_stops_goes_on_where_it_was(server):
     )
 
 
+def test_requests_that_fail_are_repeated_twice(server):
+    server.begins_after = 2
+    assert list(images(NAMES[:1])) == NAMES[:1]
+    assert server.requested == NAMES[:1] * 3 and server.waits == [1, 2]
+    server.begins_after = 100
+    with pytest.raises(FileNotFoundError):
+        images(NAMES[1:2])
+    assert server.requested[3:] == NAMES[1:2] * 3
+
+
 def test_a_file_cut_short_on_the_way(server):
     server.cuts = NAMES[0]
     with pytest.raises(FileNotFoundError) as error:
         images()
     assert str(error.value).startswith(SENTENCE) and kept(server) <= set(NAMES[1:])
     server.cuts = None
-    assert list(images()) == NAMES and server.requested.count(NAMES[0]) == 2
+    server.requested.clear()
+    assert list(images()) == NAMES and server.requested.count(NAMES[0]) == 1
 
 
 def test_a_download_of_something_else(server, published):
     flip_one_byte(published / NAMES[2])
     with pytest.raises(
         ValueError,
-        match=r"^SHA256 hash of downloaded file \(dog3-truck1.png\) does not match the known hash",
+        match=r"^SHA256 hash of downloaded file \(dog3-truck1.png\) does not match "
+        r"the known hash",
     ):
         images()
     assert kept(server) <= set(NAMES) - {NAMES[2]}
@@ -616,7 +641,9 @@ def test_images_without_a_texture(siblings, ready):
 
 
 def too_short_a_chunk(content):
-    """The length that stands before the pixels is too small, so that the next chunk seems to begin among them."""
+    """The length that stands before the pixels is too small, so that the next chunk
+    seems to begin among them.
+    """
     at = content.index(b"IDAT")
     return content[: at - 1] + b"\x20" + content[at:]
 
@@ -662,6 +689,10 @@ def test_a_name_that_cannot_be_parsed_is_refused_before_anything_is_measured(
     )
     with pytest.raises(ValueError, match="^'zebra' is no name of the 16 categories$"):
         measure({"zebra/zebra1.png": tmp_path})
+    with pytest.raises(
+        ValueError, match="^there must be at least one image, got none$"
+    ):
+        measure({})
 
 
 def made(names=tuple(NAMES), seed=0):
@@ -749,9 +780,135 @@ def test_nothing_is_half_written(tmp_path, monkeypatch):
         written.clear()
         with pytest.raises(OSError, match="^no space left$"):
             save(made(seed=1), tmp_path / f"{name}.npz")
-    assert (tmp_path / "old.npz").read_bytes() == old and not (
-        tmp_path / "new.npz"
-    ).exists()
+    assert (tmp_path / "old.npz").read_bytes() == old
+    assert [path.name for path in tmp_path.iterdir()] == ["old.npz"]
+
+
+def test_two_runs_at_once(tmp_path, monkeypatch):
+    """The second one writes the same file while the first one does."""
+    save(made(), tmp_path / "expected.npz")
+    write = np.lib.format.write_array
+
+    def interrupted(file, array):
+        monkeypatch.setattr(np.lib.format, "write_array", write)
+        save(made(seed=1), tmp_path / "it.npz")
+        write(file, array)
+
+    monkeypatch.setattr(np.lib.format, "write_array", interrupted)
+    save(made(), tmp_path / "it.npz")
+    it, expected = tmp_path / "it.npz", tmp_path / "expected.npz"
+    assert set(tmp_path.iterdir()) == {it, expected}
+    assert it.read_bytes() == expected.read_bytes()
+    assert it.stat().st_mode == (paint(tmp_path, NAMES[:1]) / NAMES[0]).stat().st_mode
+
+
+def with_probabilities(change):
+    measured = made()
+    return dataclasses.replace(measured, probabilities=change(measured.probabilities))
+
+
+def with_features(values):
+    return dataclasses.replace(made(), features={"stem": values})
+
+
+def with_a(value, values):
+    values = values.clone()
+    values[1, 2] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    "measurements, message",
+    [
+        (
+            with_probabilities(lambda p: with_a(torch.nan, p)),
+            "probabilities must be finite, got values from nan to nan",
+        ),
+        (
+            with_probabilities(lambda p: with_a(torch.inf, p)),
+            "probabilities must be finite, got values from .+ to inf",
+        ),
+        (
+            with_probabilities(lambda p: with_a(-0.5, p)),
+            "probabilities must not be negative .+: the smallest is -0.5, and .+",
+        ),
+        (
+            with_probabilities(lambda p: p[:, :999]),
+            r"probabilities must have shape \(..., 1000\) .+, got \(4, 999\)",
+        ),
+        (
+            with_probabilities(lambda p: p.half()),
+            "probabilities must be a float32 or float64 tensor, got torch.float16",
+        ),
+        (
+            with_probabilities(lambda p: p[:3]),
+            "probabilities must have a row for each of 4 names, got 3",
+        ),
+        (
+            with_probabilities(lambda p: p[0]),
+            "probabilities must be a tensor of two dimensions",
+        ),
+        (
+            with_features(torch.ones(5, 3)),
+            r"features\['stem'\] must have a row for each of 4 names, got 5",
+        ),
+        (
+            with_features(torch.ones(4)),
+            r"features\['stem'\] must be a tensor of two dimensions",
+        ),
+        (
+            with_features(np.ones((4, 3))),
+            r"features\['stem'\] must be a tensor of two dimensions",
+        ),
+        (
+            with_features(with_a(torch.nan, torch.ones(4, 3))),
+            r"features\['stem'\] must be finite in float32",
+        ),
+        (
+            with_features(with_a(-1e39, torch.ones(4, 3).double())),
+            r"features\['stem'\] must be finite in float32",
+        ),
+        (dataclasses.replace(made(), names=[]), "there must be at least one image, .+"),
+        (
+            dataclasses.replace(made(), names=["cat.png", *NAMES[1:]]),
+            "'cat.png' is not named SHAPE/.+",
+        ),
+    ],
+    ids=range(14),
+)
+def test_what_cannot_be_saved(tmp_path, measurements, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        save(measurements, tmp_path / "it.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"no measurements",
+        lambda content: content[:-100],
+        lambda content: content[:500] + bytes(len(content) - 1000) + content[-500:],
+    ],
+    ids=["empty", "text", "no end", "no middle"],
+)
+def test_what_cannot_be_loaded(tmp_path, damage):
+    path = tmp_path / "it.npz"
+    save(made(), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path} is no file that `save` wrote: ")
+
+
+def test_other_files_that_cannot_be_loaded(tmp_path):
+    np.save(tmp_path / "one.npy", np.ones(3))
+    np.savez(tmp_path / "other.npz", other=np.ones(3))
+    for path in tmp_path.iterdir():
+        with pytest.raises(ValueError, match="is no file that `save` wrote: "):
+            load(path)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "nowhere.npz")
 
 
 # What ships
@@ -785,7 +942,9 @@ def test_what_ships(shipped):
 
 
 def test_the_rows_belong_to_the_names(shipped):
-    """Where shape and texture are of one category, the classifier mostly names it; where they are not, it names one of the two far more often than chance."""
+    """Where shape and texture are of one category, the classifier mostly names it;
+    where they are not, it names one of the two far more often than chance.
+    """
     decided = category_probabilities(shipped.probabilities).argmax(-1)
     agreed = shipped.shape == shipped.texture
     assert (
@@ -797,7 +956,9 @@ def test_the_rows_belong_to_the_names(shipped):
 
 
 def test_the_features_make_the_probabilities(shipped, network):
-    """8 bits displace each of 1,280 features by up to 1/510 of its range, and a logit by 0.01 (one standard deviation); nowhere by six of them."""
+    """8 bits displace each of 1,280 features by up to 1/510 of its range, and a logit
+    by 0.01 (one standard deviation); nowhere by six of them.
+    """
     head = shipped.features["head"]
     weight, range_of = network.classifier.weight, head.amax(0) - head.amin(0)
     displaced = (weight**2 @ (range_of / 510) ** 2 / 3).sqrt().max()
@@ -822,7 +983,11 @@ def test_what_ships_is_small():
 
 
 def test_reading_what_ships_needs_neither_timm_nor_a_network():
-    code = "import sys; import helpers.stimuli as s; assert len(s.load().names) == 1280; sys.exit(' '.join({'timm', 'torchvision', 'requests'} & set(sys.modules)) or 0)"
+    code = (
+        "import sys; import helpers.stimuli as s; assert len(s.load().names) == 1280; "
+        "found = {'timm', 'torchvision', 'requests'} & set(sys.modules); "
+        "sys.exit(' '.join(found) or 0)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
@@ -868,10 +1033,12 @@ def test_measure_and_compare(published, ready, shipped_is, tmp_path, capsys):
     assert first == f"written: {tmp_path / 'out.npz'}"
     assert (
         second
-        == f"4 images; the category with the highest mean is the shape's for {right} of them"
+        == f"4 images; the category with the highest mean is the shape's for {right} "
+        f"of them"
     )
     assert third.startswith(
-        "compared with what ships: 4 of 4 images get the same decisions, probabilities differ by at most "
+        "compared with what ships: 4 of 4 images get the same decisions, "
+        "probabilities differ by at most "
     )
     assert float(third.split()[-1]) <= 2e-5
     save(measured, tmp_path / "expected.npz")
@@ -917,8 +1084,8 @@ def test_a_measurement_that_differs(published, ready, shipped_is, capsys, change
     )
     printed = capsys.readouterr().out
     assert (
-        f"compared with what ships: {same} of 4 images get the same decisions, probabilities differ by at most "
-        in printed
+        f"compared with what ships: {same} of 4 images get the same decisions, "
+        f"probabilities differ by at most " in printed
     )
     assert float(printed.split()[-1]) > 1e-4
 
@@ -929,7 +1096,9 @@ def test_a_measurement_that_differs(published, ready, shipped_is, capsys, change
     ids=["mean", "sum", "max"],
 )
 def test_a_decision_that_differs_by_less_than_the_tolerance(capsys, airliner, bicycles):
-    """Airplane and bicycle are within 1e-5 of each other under one rule: the probabilities are close enough, that decision is another."""
+    """Airplane and bicycle are within 1e-5 of each other under one rule: the
+    probabilities are close enough, that decision is another.
+    """
     again, shipped = made(), made()
     for measurements, difference in [(again, 1e-5), (shipped, -1e-5)]:
         measurements.probabilities[1] = 0
@@ -956,7 +1125,8 @@ def test_what_is_counted_is_the_mean(published, monkeypatch, capsys):
     main(["measure", "--images", str(published)])
     assert capsys.readouterr().out.splitlines() == [
         "4 images; the category with the highest mean is the shape's for 1 of them",
-        "compared with what ships: 4 of 4 images get the same decisions, probabilities differ by at most 0",
+        "compared with what ships: 4 of 4 images get the same decisions, "
+        "probabilities differ by at most 0",
     ]
 
 
@@ -1012,7 +1182,8 @@ def test_folders_that_do_not_do(published, monkeypatch, tmp_path):
         monkeypatch.setenv("CUE_CONFLICT_DIR", str(published))
         assert (
             exits(*command)
-            == f"error: {published} holds files that are not the published ones (SHA-256 differs): {NAMES[0]}"
+            == f"error: {published} holds files that are not the published ones "
+            f"(SHA-256 differs): {NAMES[0]}"
         )
 
 
@@ -1056,7 +1227,7 @@ def test_from_a_shell(tmp_path):
 
 @pytest.mark.skipif(
     not REAL,
-    reason="the 1,280 cue-conflict images are not here: set CUE_CONFLICT_DIR to their folder (half a minute on two cores)",
+    reason="the 1,280 cue-conflict images are not here: set CUE_CONFLICT_DIR",
 )
 def test_the_real_images_are_measured_again(shipped, tmp_path):
     command = [

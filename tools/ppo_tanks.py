@@ -1,7 +1,10 @@
-"""The outside check of the chapter "Six actuators": Stable-Baselines3's PPO on the tanks, as `make ppo` measures it (about half an hour).
+"""Stable-Baselines3's PPO on the tanks, as `make ppo` measures it: half an hour.
 
-PPO is taken as it comes, with its default settings and its own Bernoulli distribution for MultiBinary actions, and plays longer than
-the chapter's policies; its scores after each tenth are kept. The only choice is to play in 16 environments at once, which leaves 2,048 steps between updates as by default.
+The outside check of the chapter "Six actuators". PPO is taken as it comes, with its
+default settings and its own Bernoulli distribution for MultiBinary actions, and plays
+longer than the chapter's policies; its scores after each tenth are kept. The only
+choice is to play in 16 environments at once, which leaves 2,048 steps between updates
+as by default.
 """
 
 import json
@@ -20,7 +23,7 @@ SEEDS, STEPS, CHECKPOINTS, STARTS, ENVIRONMENTS = 8, 327_680, 10, 200, 16
 
 
 def distance(model, plant, states):
-    """Mean distance of the levels from their targets (cm) under the most probable actions."""
+    """Mean distance of levels from targets (cm) under the most probable actions."""
     rewards = []
     for _ in range(plant.steps):
         actions, _ = model.predict(states, deterministic=True)
@@ -30,7 +33,10 @@ def distance(model, plant, states):
 
 
 def learn(seed, steps, checkpoints):
-    """The distances (cm), from states that no other seed has, after each of `checkpoints` equal parts of `steps`."""
+    """The distances (cm) after each of `checkpoints` equal parts of `steps`.
+
+    They are measured from states that no other seed has.
+    """
     plant = Tanks()
     states = plant.begin(np.random.default_rng(10_000 + seed), STARTS)
     environments = make_vec_env(

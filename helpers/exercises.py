@@ -26,7 +26,7 @@ class Exercise:
 
     `...` and None count as not answered. An answer of another kind or shape than
     `right` is told so; lists, tuples, arrays and tensors are one kind, numbers, strings
-    and bools are three. See the exercises at the end of any chapter.
+    and bools are three, but in a row True is 1. See the exercises of any chapter.
 
     Raises ValueError for a `right` of another kind or with NaN, for a tolerance that is
     negative or not finite, and for a hint that its wrong answer does not get: because
@@ -108,6 +108,8 @@ def _kind(value):
     """What a plain value is made of, and its shape. Only equal kinds are compared."""
     items = np.array(value, dtype=object)
     words = {_word(item) for item in items.flat} or {"number"}
+    if items.shape and words <= {"number", "bool"}:
+        words = {"number"}  # a row of targets may be written either way
     return (words.pop(), items.shape) if len(words) == 1 else ("list", ())
 
 

@@ -42,8 +42,6 @@ from helpers.actuators import (
 )
 from helpers.seeds import seeded, stack
 
-
-
 KINDS, ALLOWED, NOTHING = (
     [Factorised, Joint, Autoregressive],
     combinations(6).sum(-1) <= 2,

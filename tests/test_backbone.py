@@ -12,8 +12,6 @@ from helpers import backbone
 from helpers.backbone import classifier, features, prepare
 from helpers.labels import categories, class_names
 
-
-
 PHOTOGRAPHS = {
     name: getattr(data, name)() for name in ("chelsea", "coffee", "rocket", "astronaut")
 }

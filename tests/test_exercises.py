@@ -120,11 +120,7 @@ def test_a_number(answer, verdict):
             "not yet. The answer should be numbers of shape (3,), and this is "
             "strings of shape (3,).",
         ),
-        (
-            [True, False, True],
-            "not yet. The answer should be numbers of shape (3,), and this is "
-            "bools of shape (3,).",
-        ),
+        ([True, False, True], "not yet."),
         (
             [1, 2, 3j],
             "not yet. The answer should be numbers of shape (3,), and this is a list.",
@@ -186,10 +182,9 @@ def test_strings_and_bools_in_a_list():
     exercise = Exercise("Exercise", right=torch.tensor([[True], [False]]))
     assert exercise.verdict([[True], [False]]) == "right."
     assert exercise.verdict([[False], [False]]) == "not yet."
-    assert (
-        exercise.verdict([[1], [0]]) == "not yet. The answer should be bools of shape "
-        "(2, 1), and this is numbers of shape (2, 1)."
-    )
+    assert exercise.verdict([[1], [0]]) == "right."
+    assert exercise.verdict([[1], [2]]) == "not yet."
+    assert exercise.verdict([1, False]).startswith("not yet. The answer should be numb")
 
 
 @pytest.mark.parametrize(

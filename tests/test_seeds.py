@@ -12,8 +12,6 @@ from torch.nn.utils import parametrizations, parametrize
 
 from helpers.seeds import ACTIVATIONS, StackedLinear, book_seeds, seeded, stack, train
 
-
-
 SGD = partial(torch.optim.SGD, lr=0.1)
 OPTIMIZERS = {
     "SGD": SGD,

@@ -35,8 +35,6 @@ from helpers.stimuli import (
     save,
 )
 
-
-
 REAL = os.environ.get("CUE_CONFLICT_DIR")
 NAMES = [
     "cat/cat1-dog2.png",

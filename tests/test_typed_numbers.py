@@ -1,4 +1,5 @@
 import pytest
+
 from typed_numbers import typed_numbers
 
 OUTPUTS = [
@@ -31,7 +32,7 @@ CODE = ["train(rows=64, lr=0.25, epochs=100, images=70_000)"]
         "See [the paper](https://doi.org/10.1109/5.771073).",
         "<https://doi.org/10.1109/5.771073>",
         "1. They report 76.1 %.\n\n   See [the paper](https://arxiv.org/abs/1512.03385).",
-        "| a | b |\n| --- | --- |\n| 76.1 % | [source](https://arxiv.org/abs/1512.03385) |",
+        "| a | b |\n| --- | --- |\n| 76.1 % | [source](https://arxiv.org/abs/1) |",
         "The gap is 250.5 here.",
         "In ImageNet 100 labels remain, and 2026 100 times.",
         "In 20 of 300 runs, with 64 rows.",
@@ -77,7 +78,7 @@ def test_fine(text):
         ("- 0.5\n- [source](https://arxiv.org/abs/1512.03385)", ["0.5"]),
         ("- [source](https://arxiv.org/abs/1512.03385)\n  - 0.5", ["0.5"]),
         (
-            "| a | b |\n| --- | --- |\n| 0.5 | c |\n| d | [source](https://arxiv.org/abs/1512.03385) |",
+            "| a | b |\n| --- | --- |\n| 0.5 | |\n| | [e](https://arxiv.org/abs/1) |",
             ["0.5"],
         ),
         ("See [below](#below): 0.5.", ["0.5"]),

@@ -1,4 +1,4 @@
-"""The pages of the book, in order, without their file endings, as `_toc.yml` lists them."""
+"""The pages of the book, in the order of `_toc.yml`, without their file endings."""
 
 from pathlib import Path
 

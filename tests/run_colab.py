@@ -197,7 +197,8 @@ def problem_with(path, folder):
     copied.write_text(text, "utf-8")
     python = overlay(folder / "environment")
     before = freeze(python)
-    command = [python, ROOT / "tools" / "notebooks.py", "check", copied]
+    notebooks = ROOT / "tools" / "notebooks.py"
+    command = [python, notebooks, "check", "--other-versions", copied]
     checked = subprocess.run(command, capture_output=True, text=True)
     if checked.returncode:
         return checked.stdout + checked.stderr

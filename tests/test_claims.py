@@ -81,7 +81,7 @@ def test_a_failed_claim_stops_a_run_even_where_assert_is_switched_off():
         torch.tensor(1),
         torch.ones(2, 2) > 0,
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_not_one_truth_value(holds):
     with (

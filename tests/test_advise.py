@@ -113,3 +113,15 @@ def test_no_test_finds_it_there(case):
 
     limit = np.quantile(evidence(uniform < expit(2 * logits)), 1 - FALSE_ALARM)
     assert (evidence(uniform < expit(logits)) > limit).mean() < 0.8
+
+
+@pytest.mark.filterwarnings("error")
+def test_probabilities_of_exactly_0_and_1():
+    random = np.random.default_rng(0)
+    true = random.random((400, 2)) < 0.3
+    sure = true.astype(float)
+    for advice in advise(sure, true)["advice"]:
+        assert advice == "0.5 is fine (F1 1.00, at best 1.00)"
+    sometimes_wrong = np.where(random.random(true.shape) < 0.02, 1 - sure, sure)
+    for advice in advise(sometimes_wrong, true)["advice"]:
+        assert advice.endswith("look uncalibrated: they are too extreme")

@@ -1,7 +1,8 @@
 """Actuators: plants with on/off switches, policies that switch, how they learn.
 
 A plant is written once, for many states at a time; the gymnasium environments, one at
-a time or many, only wrap it. Explained in the chapter "Six actuators".
+a time or many, only wrap it. Explained in the chapter "Reinforcement learning with six
+on/off actuators".
 """
 
 import math
@@ -62,21 +63,29 @@ class Additive(Plant):
 
 
 class Interlock(Plant):
-    """Two banks of three switches that must go on together.
+    """Banks of three switches that must go on together.
 
     The observation (3 numbers from -1 to 1) says nothing. A bank with 0, 1, 2 or 3
-    switches on earns 0.5, 0.4, -1 or 1; the reward is the mean of the two. A team game
-    in which good joint choices look bad to each player, as the climbing game of Claus
-    & Boutilier 1998 (AAAI, "The dynamics of reinforcement learning ...").
+    switches on earns 0.5, 0.4, `two_on` or 1; the reward is the mean over the banks. A
+    team game in which good joint choices look bad to each player, as the climbing game
+    of Claus & Boutilier 1998 (AAAI, "The dynamics of reinforcement learning ...").
+    Raises ValueError where `two_on` is not a finite number or `banks` not a positive
+    integer.
     """
 
-    steps, goes_on, actuators = 1, False, 6
+    steps, goes_on = 1, False
     low, high = -np.ones(3), np.ones(3)
-    earns = np.array([0.5, 0.4, -1.0, 1.0])
+
+    def __init__(self, two_on: float = -1.0, banks: int = 2):
+        if not isinstance(two_on, numbers.Real) or not math.isfinite(two_on):
+            raise ValueError(f"two_on must be a finite number, got {two_on}")
+        self.banks = _count("banks", banks)
+        self.actuators = 3 * self.banks
+        self.earns = np.array([0.5, 0.4, two_on, 1.0])
 
     def move(self, states, actions):
-        _check_step(states, actions, 6)
-        on = actions.reshape(-1, 2, 3).sum(-1).astype(int)
+        _check_step(states, actions, self.actuators)
+        on = actions.reshape(-1, self.banks, 3).sum(-1).astype(int)
         return states, self.earns[on].mean(-1), {}
 
 
@@ -318,7 +327,7 @@ class Policy:
     Raises ValueError where the shapes do not fit, outputs are not finite, an action is
     neither 0 nor 1, or a uniform lies outside [0, 1); and where more than MOST_LISTED
     actuators would have to be listed: for `log_table`, and for `best` and `entropy` of
-    all policies but `Factorised`.
+    all policies but `Factorised` and `Grouped`.
     """
 
     def __init__(self, actuators: int):
@@ -486,6 +495,69 @@ class Joint(Listed):
     def _logits(self, outputs):
         self._check(outputs)
         return outputs
+
+
+class Grouped(Policy):
+    """One softmax for each group of switches; the groups are independent.
+
+    groups: lists of switches, each switch in one of them, as [[0, 1, 2], [3, 4, 5]].
+    In the order of the groups, each has an output for every combination of its own
+    switches (in the order of `combinations`). Single switches would be `Factorised`,
+    all in one group `Joint`; in gymnasium it is `MultiDiscrete`.
+    Raises ValueError where a switch from 0 on is missing or stands twice, and for a
+    group of more than MOST_LISTED.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[int]]):
+        self.groups = [list(group) for group in groups]
+        switches = sorted(switch for group in self.groups for switch in group)
+        if switches != list(range(len(switches))):
+            raise ValueError(
+                f"groups must hold each switch from 0 on once, got {groups}"
+            )
+        for group in self.groups:
+            _check_listed(len(group))
+        super().__init__(len(switches))
+        self.widths = [2 ** len(group) for group in self.groups]
+        self.width = sum(self.widths)
+
+    def _softmaxes(self, outputs):
+        """Each group with the logits of its combinations."""
+        return zip(self.groups, outputs.split(self.widths, -1))
+
+    def log_table(self, outputs):
+        self._check(outputs)
+        return self.log_prob(outputs.unsqueeze(-2), combinations(self.actuators))
+
+    def log_prob(self, outputs, actions):
+        self._check(outputs, actions=actions)
+        return sum(
+            Joint(len(group)).log_prob(logits, actions[..., group])
+            for group, logits in self._softmaxes(outputs)
+        )
+
+    def best(self, outputs):
+        self._check(outputs)
+        actions = outputs.new_empty(*outputs.shape[:-1], self.actuators)
+        for group, logits in self._softmaxes(outputs):
+            actions[..., group] = Joint(len(group)).best(logits)
+        return actions
+
+    def entropy(self, outputs):
+        self._check(outputs)
+        return sum(
+            Joint(len(group)).entropy(logits)
+            for group, logits in self._softmaxes(outputs)
+        )
+
+    def sample(self, outputs, uniforms):
+        self._check(outputs, uniforms=uniforms)
+        shape = torch.broadcast_shapes(outputs.shape[:-1], uniforms.shape[:-1])
+        actions = outputs.new_empty(*shape, self.actuators)
+        for group, logits in self._softmaxes(outputs):
+            drawn = Joint(len(group)).sample(logits, uniforms[..., group])
+            actions[..., group] = drawn
+        return actions
 
 
 class Masked(Listed):

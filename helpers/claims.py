@@ -6,9 +6,6 @@ place to see them at work.
 
 from IPython.display import publish_display_data
 
-# Statement -> evidence of this kernel's claims: a cell run twice still makes one.
-_made = {}
-
 
 class ClaimFailed(AssertionError):
     """A claim whose condition is false. Its message: statement and evidence."""
@@ -35,32 +32,14 @@ def claim(statement: str, holds: bool, evidence: str) -> None:
     if not isinstance(truth, bool):
         raise ValueError(f"holds must be one truth value, got {holds!r}")
     if not truth:
-        _made.pop(statement, None)  # it may have held when its cell ran before
         raise ClaimFailed(f"{statement}. This does not hold: {evidence}")
-    _made[statement] = evidence
-    _publish(
-        claim_text(statement, evidence),
+    text = claim_text(statement, evidence)
+    publish_display_data(
+        {"text/markdown": text, "text/plain": text},
         {"claim": {"statement": statement, "evidence": evidence}},
     )
 
 
 def claim_text(statement: str, evidence: str) -> str:
     """The Markdown that `claim` shows; its output's metadata holds the two parts."""
-    return f"**{statement}.** Measured: {evidence}."
-
-
-def claims_table() -> None:
-    """Show every claim that holds so far in this notebook, as one Markdown table."""
-    rows = [
-        f"| {number} | {_cell(statement)} | {_cell(evidence)} |"
-        for number, (statement, evidence) in enumerate(_made.items(), 1)
-    ]
-    _publish("\n".join(["| | claim | measured |", "| --- | --- | --- |", *rows]), {})
-
-
-def _cell(text):
-    return text.replace("|", "\\|")
-
-
-def _publish(markdown, metadata):
-    publish_display_data({"text/markdown": markdown, "text/plain": markdown}, metadata)
+    return f"**{statement}.**\n\n{evidence}."

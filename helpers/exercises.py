@@ -1,7 +1,8 @@
 """Exercises: a check that says right, not yet, or gives a hint on a wrong answer."""
 
 import numbers
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,9 @@ class Exercise:
     (absolute; the rounding of large numbers, 1e-12 of `right`, is allowed on top).
     of: for answers that are functions: called with the answer, returns what is compared
     with `right`. It is called with every hint's wrong answer too, at once.
+    each: for a `right` of several letters, one hint per letter, given whenever that
+    letter is wrong, or a dict from wrong letter to hint. An answer with several slips
+    gets all their hints. Spaces, commas and the case of the letters do not matter.
 
     `...` and None count as not answered. An answer of another kind or shape than
     `right` is told so; lists, tuples, arrays and tensors are one kind, numbers, strings
@@ -30,7 +34,8 @@ class Exercise:
 
     Raises ValueError for a `right` of another kind or with NaN, for a tolerance that is
     negative or not finite, and for a hint that its wrong answer does not get: because
-    that is right, or raises, or gets an earlier hint.
+    that is right, or raises, or gets an earlier hint; and for an `each` that does not
+    have one hint per letter, or a hint for the right letter.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Exercise:
     hints: Sequence[tuple[object, str]] = ()
     tolerance: float = 1e-9
     of: Callable | None = None
+    each: Sequence[str | Mapping[str, str]] = ()
 
     def __post_init__(self):
         if not (
@@ -55,6 +61,7 @@ class Exercise:
             )
         if not self._same(self._right, self._right):
             raise ValueError(f"right must not hold NaN, got {self.right!r}")
+        self._check_each()
         for wrong, hint in self.hints:
             if (said := self.verdict(wrong)) != f"not yet. {hint}":
                 raise ValueError(
@@ -76,6 +83,8 @@ class Exercise:
             for wrong, hint in self.hints:
                 if self._same(value, self._value(wrong)):
                     return f"not yet. {hint}"
+            if self.each and isinstance(value, str):
+                return f"not yet. {self._slips(value)}"
             if _kind(value) != _kind(self._right):
                 return (
                     f"not yet. The answer should be {_in_words(self._right)}, "
@@ -86,7 +95,39 @@ class Exercise:
         return "not yet."
 
     def _value(self, answer):
+        if self.each and isinstance(answer, str):
+            return _letters(answer)
         return _plain(self.of(answer) if self.of else answer)
+
+    def _check_each(self):
+        if not self.each:
+            return
+        if not isinstance(self.right, str) or len(self.each) != len(self.right):
+            raise ValueError(
+                f"each must have one hint for each letter of {self.right!r}, "
+                f"got {len(self.each)}"
+            )
+        if self.right != _letters(self.right):
+            raise ValueError(f"right must be capital letters, got {self.right!r}")
+        for letter, hint in zip(self.right, self.each):
+            if isinstance(hint, Mapping) and letter in hint:
+                raise ValueError(f"each has a hint for the right letter {letter!r}")
+
+    def _slips(self, letters):
+        """The hints for the letters that are wrong."""
+        if len(letters) != len(self.right):
+            return (
+                f"The answer should have {len(self.right)} letters, "
+                f"and this has {len(letters)}."
+            )
+        hints = []
+        for number, letter in enumerate(letters):
+            if letter != self.right[number]:
+                hint = self.each[number]
+                if not isinstance(hint, str):
+                    hint = hint.get(letter, f"Look at answer {number + 1} again.")
+                hints.append(hint)
+        return " ".join(dict.fromkeys(hints))  # each once
 
     def _same(self, a, b):
         if _kind(a) != _kind(b):
@@ -95,6 +136,10 @@ class Exercise:
             return a == b
         a, b = np.array(a, dtype=float), np.array(b, dtype=float)
         return np.allclose(a, b, rtol=ROUNDING, atol=self.tolerance)
+
+
+def _letters(answer):
+    return re.sub(r"[\s,;]", "", answer).upper()
 
 
 def _plain(value):

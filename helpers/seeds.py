@@ -3,13 +3,15 @@
 The weights of all seeds stand in one tensor with a leading seed axis, so a layer is one
 batched matrix product and one optimiser steps every seed. SGD and Adam act on each
 number by itself: the seeds train as independently as in a loop over seeds, and to the
-same weights (to rounding). Explained in the chapter "One label, several labels, one of
-several".
+same weights (to rounding). A plain loop for one seed stands in the chapter "Which
+loss, and how many?".
 """
 
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,45 @@ def book_seeds(count: int) -> list[int]:
         raise ValueError(f"count must be at least 0, got {count}")
     first = int(os.environ.get("BOOK_SEED") or 0)
     return list(range(first, first + count))
+
+
+def experiment(
+    methods: Mapping[str, object],
+    measure: Callable[..., Mapping[str, Sequence]],
+    *,
+    seeds: Sequence[int],
+    **knobs: Sequence,
+) -> pd.DataFrame:
+    """Measure every method over the seeds: a tidy frame, one row per method and seed.
+
+    methods: from a name to what differs, such as a loss.
+    measure: called as measure(what differs, seeds, knob=value, ...); returns for each
+        score its values, one per seed.
+    knobs: settings to try, such as rate=[0.1, 1.0]: every combination is measured, and
+        each knob is a column.
+
+    The columns are method, the knobs, seed and the scores. `stats.over_seeds` and
+    `stats.paired` take it from there. Raises ValueError where there is no method, seed
+    or value of a knob, and where a score does not have one value per seed.
+    """
+    for name, values in {"methods": methods, "seeds": seeds, **knobs}.items():
+        if len(values) == 0:
+            raise ValueError(f"{name} must hold at least one, got {values!r}")
+    frames = []
+    for name, method in methods.items():
+        for setting in itertools.product(*knobs.values()):
+            setting = dict(zip(knobs, setting))
+            scores = measure(method, seeds, **setting)
+            for score, values in scores.items():
+                if len(values) != len(seeds):
+                    raise ValueError(
+                        f"measure must return one value per seed ({len(seeds)}), got "
+                        f"{len(values)} for {score!r} of {name!r}"
+                    )
+            columns = {score: list(map(float, scores[score])) for score in scores}
+            row = {"method": name, **setting, "seed": list(seeds), **columns}
+            frames.append(pd.DataFrame(row))
+    return pd.concat(frames, ignore_index=True)
 
 
 def seeded(make_model: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -1,14 +1,17 @@
 """Intervals: how sure we are of a number measured over seeds, images or labels.
 
 An interval covers what varied between its values, and nothing else: say in the text
-what that was. First used in the chapter "One label, several labels, one of several".
+what that was. `over_seeds` and `paired` take values, or the tidy frame of an experiment
+(`helpers.seeds.experiment`): a row per method and seed, a column per score.
 """
 
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import scipy.stats
 from numpy.typing import ArrayLike
 
@@ -32,6 +35,9 @@ class Interval:
     def __format__(self, spec: str) -> str:
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
+    def __str__(self) -> str:
+        return f"{self:.3g}"
+
     def within(self, low: float, high: float) -> bool:
         """True where the whole interval lies strictly between `low` and `high`.
 
@@ -43,13 +49,20 @@ class Interval:
         return low < self.low and self.high < high
 
 
-def over_seeds(values: ArrayLike) -> Interval:
+def over_seeds(values: ArrayLike | pd.DataFrame, by="method"):
     """Student's t interval for the mean of `values`, (S,), one per independent run.
 
-    values: real numbers or booleans in a list, array or tensor.
+    values: real numbers or booleans in a list, array or tensor; or a tidy frame with a
+    column `seed` and, right of it, the scores. Of a frame, the result is a frame too:
+    a row for each value of the column `by` (or for each combination, if it lists
+    several), in their order, and an Interval for each score.
     Raises ValueError for fewer than two values, a shape other than (S,), values that
-    are no real numbers, and values that are not finite or larger than 1e150.
+    are no real numbers, and values that are not finite or larger than 1e150; and for a
+    frame that lacks these columns, or has several rows of one seed: choose one value of
+    a knob before (`frame[frame.rate == 0.1]`), or add the knob to `by`.
     """
+    if isinstance(values, pd.DataFrame):
+        return _by(values, by, "seed", over_seeds)
     values = _sample("values", values)
     mean = float(values.mean())
     # scipy's `ttest_1samp(values, 0).confidence_interval()` gives the same, but warns
@@ -61,36 +74,23 @@ def over_seeds(values: ArrayLike) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def paired(a: ArrayLike, b: ArrayLike) -> Interval:
-    """Student's t interval for the mean of a - b, both (S,), paired by their seeds.
-
-    a[s] and b[s] come from the same seed. Pairing removes what both runs share (the
-    data, the initial weights), so it sees smaller differences.
-    Raises ValueError where the shapes differ, and as `over_seeds`.
-    """
-    a, b = _sample("a", a), _sample("b", b)
-    if a.shape != b.shape:
-        raise ValueError(
-            "a and b must have one value each per seed, "
-            f"got shapes {a.shape} and {b.shape}"
-        )
-    return over_seeds(a - b)
-
-
-def over_splits(values: ArrayLike, *, test_to_train: float) -> Interval:
+def over_splits(values, by="method", *, test_to_train: float):
     """Interval for the mean of `values`, (S,), one per random split of the same data.
 
-    It is wider than `over_seeds`, because splits overlap.
+    As `over_seeds`, but wider, because splits overlap; a frame has a column `split`.
     test_to_train: how many test samples there are for each training sample, as in 0.25
     for 20 % and 80 %. The variance of the mean is taken as (1/S + test_to_train) times
     that of the values (Nadeau & Bengio 2003, doi:10.1023/A:1024068626366).
-    See the chapter "Weights for rare labels".
+    See the chapter "pos_weight".
     Raises ValueError as `over_seeds`, and for a ratio that is not positive and finite.
     """
     if not (isinstance(test_to_train, numbers.Real) and 0 < test_to_train < np.inf):
         raise ValueError(
             f"test_to_train must be a positive number, got {test_to_train!r}"
         )
+    if isinstance(values, pd.DataFrame):
+        interval = partial(over_splits, test_to_train=test_to_train)
+        return _by(values, by, "split", interval)
     naive = over_seeds(values)
     wider = (1 + len(values) * test_to_train) ** 0.5
     return Interval(
@@ -98,6 +98,63 @@ def over_splits(values: ArrayLike, *, test_to_train: float) -> Interval:
         naive.value - wider * (naive.value - naive.low),
         naive.value + wider * (naive.high - naive.value),
     )
+
+
+def paired(frame: pd.DataFrame, a, b, score: str, *, by="method", test_to_train=None):
+    """Interval for the mean of a - b in `score`, paired by their seeds.
+
+    frame: tidy, with a column `seed`; `a` and `b` are values of its column `by`.
+    Pairing removes what both runs share (the data, the initial weights), so it sees
+    smaller differences.
+    test_to_train: for splits of one data set, with a column `split`: see `over_splits`.
+    Raises ValueError for a column or a value that the frame does not have, for rows
+    without a partner, and as `over_seeds`.
+    """
+    over = "seed" if test_to_train is None else "split"
+    _check_columns(frame, [by, over, score])
+    rows = {}
+    for name in (a, b):
+        rows[name] = frame[frame[by] == name]
+        if rows[name].empty:
+            known = ", ".join(map(repr, frame[by].unique()))
+            raise ValueError(f"{by} must be one of {known}, got {name!r}")
+        _check_one_each(rows[name], [by], over)
+        rows[name] = rows[name].set_index(over)[score]
+    if alone := sorted(set(rows[a].index) ^ set(rows[b].index)):
+        raise ValueError(f"{a!r} and {b!r} must have the same {over}s: {alone}")
+    gain = rows[a] - rows[b]
+    if test_to_train is None:
+        return over_seeds(gain)
+    return over_splits(gain, test_to_train=test_to_train)
+
+
+def _by(frame, by, over, interval):
+    """The intervals of each score in a tidy frame, one row for each `by`."""
+    by = [by] if isinstance(by, str) else list(by)
+    _check_columns(frame, [*by, over])
+    _check_one_each(frame, by, over)
+    scores = list(frame.columns)[list(frame.columns).index(over) + 1 :]
+    if not scores:
+        raise ValueError(f"the frame has no score right of the column {over!r}")
+    groups = frame.groupby(by if len(by) > 1 else by[0], sort=False)
+    return groups[scores].agg(interval)
+
+
+def _check_columns(frame, names):
+    for name in names:
+        if name not in frame:
+            raise ValueError(
+                f"the frame has no column {name!r}, only {list(frame.columns)}"
+            )
+
+
+def _check_one_each(frame, by, over):
+    if (twice := frame.duplicated([*by, over])).any():
+        row = frame[twice].iloc[0]
+        raise ValueError(
+            f"{row[by].tolist()} must have one row for each {over}, and has several "
+            f"for {row[over]}: choose one value of each other column, or name it in by"
+        )
 
 
 def bootstrap(

@@ -1,12 +1,18 @@
-"""The look of the figures: one palette, one size, titles that state a finding.
+"""The look of the figures: one palette, one size, and what several chapters draw.
 
 The palette was searched for: every two colours differ by at least 9 in lightness L*, so
 they survive greyscale, and by at least 10 in CAM02-UCS for full deuteranopia,
-protanopia and tritanopia; each has a contrast of at least 3:1 with a white page.
-`tests/test_style.py` measures it.
+protanopia and tritanopia; each has a contrast of at least 3:1 with a white page, and
+its `ink`, for text, of 4.5:1. `tests/test_style.py` measures it.
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from .stats import over_seeds
 
 TEAL, ORANGE, VIOLET, GREEN, RED, INDIGO = (
     "#1a5959",
@@ -18,8 +24,11 @@ TEAL, ORANGE, VIOLET, GREEN, RED, INDIGO = (
 )
 PALETTE = [TEAL, ORANGE, VIOLET, GREEN, RED, INDIGO]
 GREY = "#757575"  # for what stands back: reference lines, notes
+DARKER = {ORANGE: "#d13312", GREEN: "#227f6a"}
 
-WIDTH = 6.2  # inches: fills the book's column; on a phone its text is small
+# Inches and points: on a phone the smallest text has 10 pixels, and on a wide page,
+# where the style sheet shows figures at 34rem, it is as large as the text around it.
+WIDTH, SIZE = 4.6, 11
 
 
 def use() -> None:
@@ -31,19 +40,160 @@ def use() -> None:
         {
             "axes.axisbelow": True,
             "axes.grid": True,
+            "axes.labelsize": SIZE,
             "axes.prop_cycle": plt.cycler(color=PALETTE),
             "axes.spines.right": False,
             "axes.spines.top": False,
             "axes.titlelocation": "left",
-            "axes.titlepad": 12,
-            "axes.titlesize": 12,
-            "figure.dpi": 140,
-            "figure.figsize": (WIDTH, 3.4),
+            "axes.titlesize": SIZE,
             "figure.constrained_layout.use": True,
-            "font.size": 10,
+            "figure.dpi": 200,
+            "figure.figsize": (WIDTH, 3),
+            "figure.titlesize": 12,
+            "figure.titleweight": "bold",
+            "font.size": SIZE,
             "grid.color": "#dddddd",
             "grid.linewidth": 0.6,
+            "legend.fontsize": SIZE,
             "legend.frameon": False,
             "lines.linewidth": 2,
+            "xtick.labelsize": SIZE,
+            "ytick.labelsize": SIZE,
         }
     )
+
+
+def ink(colour: str) -> str:
+    """The colour in which text has the contrast of 4.5:1 that it needs on white."""
+    return DARKER.get(colour, colour)
+
+
+def interval(values) -> tuple[float, float]:
+    """The ends of `stats.over_seeds`, as seaborn's `errorbar` wants them."""
+    mean = over_seeds(values)
+    return mean.low, mean.high
+
+
+def dots(frame, x, y="method", hue=None, ax=None, **options):
+    """A dot with its 95 % interval over seeds for each `y` of a tidy frame.
+
+    x, y, hue: names of columns. With a `hue`, its values stand in a row above. Further
+    options go to `seaborn.pointplot`. Returns the axes.
+    """
+    ax = sns.pointplot(
+        frame,
+        x=x,
+        y=y,
+        hue=hue,
+        palette=None if hue is None else PALETTE[: frame[hue].nunique()],
+        color=TEAL if hue is None else None,
+        dodge=False if hue is None else 0.4,
+        errorbar=interval,
+        linestyle="none",
+        markersize=6,
+        err_kws={"linewidth": 2},
+        ax=ax or plt.gca(),
+        **options,
+    )
+    names = [textwrap.fill(tick.get_text(), 22) for tick in ax.get_yticklabels()]
+    ax.set_yticks(ax.get_yticks(), names)
+    ax.grid(axis="y", visible=False)
+    ax.set(ylabel="")
+    if hue is not None:
+        key(ax)
+    return ax
+
+
+def lines(frame, x, y, hue="method", ax=None, labels=True, log=False, **options):
+    """A line with its 95 % interval over seeds for each `hue` of a tidy frame.
+
+    x: the column of the knob, whose values become the ticks; y: that of the score.
+    labels: write each line's name at its right end, in its colour (else in a row
+    above). log: of the x axis. Further options go to `seaborn.lineplot`. Returns the
+    axes.
+    """
+    names = list(frame[hue].unique())
+    ax = sns.lineplot(
+        frame,
+        x=x,
+        y=y,
+        hue=hue,
+        palette=PALETTE[: len(names)],
+        errorbar=interval,
+        marker="o",
+        ax=ax or plt.gca(),
+        **options,
+    )
+    if log:
+        ax.set_xscale("log")
+    knob = sorted(frame[x].unique())
+    ax.set_xticks(knob, [f"{value:,g}" for value in knob])
+    ax.set_xticks([], minor=True)
+    if not labels:
+        key(ax)
+        return ax
+    ax.get_legend().remove()
+    last = frame[frame[x] == frame[x].max()].groupby(hue, sort=False)[y].mean()
+    ends(ax, frame[x].max(), [last[name] for name in names], names)
+    return ax
+
+
+def ends(ax, x, heights, names, colours=PALETTE) -> None:
+    """Write `names` to the right of (x, heights), in colour, none on another.
+
+    Call it after the limits and the scale of the y axis are set.
+    """
+    names = [textwrap.fill(str(name), 18) for name in names]
+    ax.figure.canvas.draw()
+    to_pixels = ax.transData.transform
+    wanted = np.array([to_pixels((x, height))[1] for height in heights])
+    order = wanted.argsort()
+    placed = wanted[order]
+    tall = np.array([1 + names[number].count("\n") for number in order])
+    apart = (tall[1:] + tall[:-1]) / 2 * 1.3 * SIZE * ax.figure.dpi / 72
+    for _ in range(100):  # neighbours that are too near push each other away
+        push = np.clip(apart - np.diff(placed), 0, None) / 2
+        placed = placed - np.append(push, 0) + np.append(0, push)
+    for number, pixels in zip(order, placed):
+        ax.annotate(
+            names[number],
+            (x, heights[number]),
+            xytext=(7, (pixels - wanted[number]) * 72 / ax.figure.dpi),
+            textcoords="offset points",
+            va="center",
+            color=ink(colours[number]),
+            annotation_clip=False,
+        )
+
+
+def key(ax) -> None:
+    """The legend as a row of coloured words above the axes."""
+    handles, names = ax.get_legend_handles_labels()
+    legend = ax.legend(
+        handles,
+        names,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1),
+        ncols=len(names),
+        borderpad=0,
+        columnspacing=1.2,
+        handlelength=1,
+        handletextpad=0.4,
+    )
+    for handle, text in zip(handles, legend.get_texts()):
+        text.set_color(ink(handle.get_color()))
+
+
+def note(ax, x, y, text, colour=GREY, **options) -> None:
+    """Write `text` at (x, y) in the units of the axes' data, in readable ink."""
+    ax.text(x, y, text, color=ink(colour), **options)
+
+
+def finish(ax, title, **settings) -> None:
+    """Give the figure its title, which states the finding, and show it.
+
+    settings: of the axes, as for `ax.set`, such as xlabel and ylim.
+    """
+    ax.set(**settings)
+    ax.figure.suptitle(textwrap.fill(title, 42), x=0.01, ha="left")
+    plt.show()

@@ -374,7 +374,7 @@ def main():
         report(*line)
     for path in sorted((ROOT / "book").glob("*.ipynb")):
         stated, measured = stated_seconds(path), run_notebook(path)
-        report(f"{path.name} from scratch", measured, " s", "at most", 60)
+        report(f"{path.name} from scratch", measured, " s", "at most", 30)
         slow = 5 * math.ceil(SLOW * measured / 5)
         if write:
             write_seconds(path, slow)

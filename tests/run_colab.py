@@ -37,6 +37,7 @@ PACKAGES = [
     "scikit-image",
     "scikit-learn",
     "scipy",
+    "seaborn",
     "setuptools",
     "timm",
     "torch",

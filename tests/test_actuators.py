@@ -28,6 +28,7 @@ from helpers.actuators import (
     Additive,
     Autoregressive,
     Factorised,
+    Grouped,
     Interlock,
     Joint,
     Masked,
@@ -42,8 +43,15 @@ from helpers.actuators import (
 )
 from helpers.seeds import seeded, stack
 
+
+def halves(actuators):
+    """Two groups, whose switches alternate."""
+    switches = list(range(actuators))
+    return Grouped([switches[1::2], switches[::2]])
+
+
 KINDS, ALLOWED, NOTHING = (
-    [Factorised, Joint, Autoregressive],
+    [Factorised, Joint, Autoregressive, halves],
     combinations(6).sum(-1) <= 2,
     np.zeros(6),
 )
@@ -258,16 +266,28 @@ def test_additive_pays_the_share_of_switches_that_are_as_wanted(actuators):
         )
 
 
-def test_interlock_pays_for_each_bank_by_the_number_of_its_switches_on():
-    earned, state = {0: 0.5, 1: 0.4, 2: -1, 3: 1}, np.array([[0.3, -1, 1]])
-    for action in combinations(6).numpy():
-        after, rewards, info = Interlock().move(state, action[None])
-        assert (
-            rewards
-            == pytest.approx((earned[sum(action[:3])] + earned[sum(action[3:])]) / 2)
-            and np.array_equal(after, state)
-            and info == {}
-        )
+@pytest.mark.parametrize("two_on, banks", [(-1.0, 2), (0.25, 2), (-1, 3), (0, 1)])
+def test_interlock_pays_for_each_bank_by_the_number_of_its_switches_on(two_on, banks):
+    earned, state = {0: 0.5, 1: 0.4, 2: two_on, 3: 1}, np.array([[0.3, -1, 1]])
+    plant = Interlock(two_on, banks)
+    assert plant.actuators == 3 * banks
+    for action in combinations(3 * banks).numpy():
+        after, rewards, info = plant.move(state, action[None])
+        each = [earned[sum(action[3 * bank : 3 * bank + 3])] for bank in range(banks)]
+        assert rewards == pytest.approx(np.mean(each), abs=1e-12)
+        assert np.array_equal(after, state) and info == {}
+    assert Interlock().earns.tolist() == [0.5, 0.4, -1, 1] and Interlock().banks == 2
+
+
+def test_bad_interlocks():
+    for bad in (math.nan, math.inf, "1", None):
+        with pytest.raises(ValueError) as error:
+            Interlock(bad)
+        assert str(error.value) == f"two_on must be a finite number, got {bad}"
+    for bad in (0, 2.0, True):
+        with pytest.raises(ValueError) as error:
+            Interlock(banks=bad)
+        assert str(error.value) == f"banks must be a positive integer, got {bad}"
 
 
 @pytest.mark.parametrize(
@@ -871,6 +891,33 @@ def test_uniforms_broadcast_over_outputs(policy):
     )
 
 
+def test_groups_are_softmaxes_side_by_side():
+    policy = Grouped([[2, 0], [1, 3, 4], [5]])
+    outputs = normal(policy)
+    assert policy.width == 4 + 8 + 2
+    first, second, third = (part.softmax(-1) for part in outputs.split([4, 8, 2]))
+    for a in combinations(6).int().tolist():
+        one, two = a[2] + 2 * a[0], a[1] + 2 * a[3] + 4 * a[4]
+        expected = first[one] * second[two] * third[a[5]]
+        found = policy.log_prob(outputs, torch.tensor(a)).exp()
+        assert found.item() == pytest.approx(expected.item(), abs=1e-12)
+    everything = Grouped([range(6)])
+    outputs = normal(everything)
+    close(everything.log_table(outputs), Joint(6).log_table(outputs))
+
+
+@pytest.mark.parametrize("bad", [[[0, 1], [1, 2]], [[0], [2]], [[1, 2]]])
+def test_bad_groups(bad):
+    with pytest.raises(ValueError) as error:
+        Grouped(bad)
+    assert str(error.value) == f"groups must hold each switch from 0 on once, got {bad}"
+    with pytest.raises(ValueError, match="^actuators must be at most 16 where all"):
+        Grouped([range(17)])
+    for nothing in ([], [[], [0]]):
+        with pytest.raises(ValueError, match="^actuators must be a positive integer"):
+            Grouped(nothing)
+
+
 def test_outputs_whose_sum_overflows_are_finite():
     outputs = torch.full((2,), 1.7e308, dtype=torch.float64)
     assert Factorised(2).best(outputs).tolist() == [1, 1]
@@ -884,10 +931,14 @@ def test_many_actuators():
     half = 40 * math.log(2)
     assert Factorised(40).entropy(zeros).item() == pytest.approx(half)
     assert Factorised(40).best(zeros + 1).sum() == 40
-    for policy in (Factorised(40), Autoregressive(40)):
+    pairs = Grouped([[j, j + 20] for j in range(20)])
+    assert pairs.entropy(torch.zeros(80).double()).item() == pytest.approx(half)
+    assert pairs.best(torch.arange(80).double()).sum() == 40
+    for policy in (Factorised(40), Autoregressive(40), pairs):
         outputs = torch.zeros(policy.width, dtype=torch.float64)
         assert policy.log_prob(outputs, zeros).item() == pytest.approx(-half)
-        assert policy.sample(outputs, zeros).sum() == 40
+        late = policy is pairs  # in a softmax, the last combination is all on
+        assert policy.sample(outputs, zeros + 0.99 * late).sum() == 40
     outputs = normal(Autoregressive(17))
     for call in (
         lambda: Joint(17),

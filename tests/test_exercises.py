@@ -1,4 +1,6 @@
+import itertools
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -310,3 +312,60 @@ def test_a_function():
         == "your answer raises TypeError: 'int' object is not callable"
     )
     assert exercise.verdict(...) == exercise.verdict(None) == "not answered yet."
+
+
+SETUPS = Exercise(
+    "Your turn 1",
+    right="LCP",
+    each=["One: several.", "Two: one.", {"L": "Three: an or.", "C": "Three: a set."}],
+    hints=[("CLT", "Turn it around.")],
+)
+
+
+@pytest.mark.parametrize(
+    "answer, said",
+    [
+        ("LCP", "right."),
+        (" l, c; p\n", "right."),
+        ("CCP", "not yet. One: several."),
+        ("LCL", "not yet. Three: an or."),
+        ("xll", "not yet. One: several. Two: one. Three: an or."),
+        ("LCT", "not yet. Look at answer 3 again."),
+        ("CLT", "not yet. Turn it around."),
+        ("LC", "not yet. The answer should have 3 letters, and this has 2."),
+        ("", "not yet. The answer should have 3 letters, and this has 0."),
+        (3, "not yet. The answer should be a string, and this is a number."),
+        (..., "not answered yet."),
+        (None, "not answered yet."),
+    ],
+)
+def test_letters(answer, said):
+    assert SETUPS.verdict(answer) == said
+
+
+def test_any_combination_of_slips_gets_a_hint_for_each():
+    for letters in map("".join, itertools.product("LCPT", repeat=3)):
+        said = SETUPS.verdict(letters)
+        if letters not in ("LCP", "CLT"):
+            for letter, right, name in zip(letters, "LCP", ("One", "Two", "3|Three")):
+                assert bool(re.search(name, said)) == (letter != right), letters
+
+
+def test_a_hint_for_two_letters_is_given_once():
+    twice = Exercise("Your turn 1", right="AB", each=["Read it again."] * 2)
+    assert twice.verdict("BA") == "not yet. Read it again."
+
+
+@pytest.mark.parametrize(
+    "right, each, message",
+    [
+        ("AB", ["One."], "each must have one hint for each letter of 'AB', got 1"),
+        (4, ["One."], "each must have one hint for each letter of 4, got 1"),
+        ("ab", ["One.", "Two."], "right must be capital letters, got 'ab'"),
+        ("A B", ["1", "2", "3"], "right must be capital letters, got 'A B'"),
+        ("AB", ["One.", {"B": "?"}], "each has a hint for the right letter 'B'"),
+    ],
+)
+def test_bad_letters(right, each, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Exercise("Your turn 1", right=right, each=each)

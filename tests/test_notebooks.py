@@ -5,17 +5,29 @@ what is checked here.
 """
 
 import ast
+import math
 import re
 
 import nbformat
 import pytest
 
 import notebooks
-from kernels import code, tags
+from kernels import code, execute, only_exercises, tags
 from typed_numbers import MARKDOWN, typed_numbers
 
 PATHS = sorted((notebooks.ROOT / "book").glob("*.ipynb"))
-HEADINGS = ["Where it goes wrong", "Exercises", "What we measured"]
+HEADINGS = ["Where it goes wrong", "What we measured"]
+# What a reader can take: see "Write short" in CONTRIBUTING.md.
+MOST_WORDS, MOST_IN_ANSWER, MOST_MINUTES = 2400, 90, 30
+MOST_LINES = {"median": 6, "nine in ten": 12, "longest": 20}
+WIDEST, WIDEST_HIDDEN = 88, 100  # characters
+MOST_DRAWING = 10  # lines
+# One word per thing: what would be said instead, and the book's word.
+OTHER_WORDS = {
+    r"cuts?|cutting|cut-?offs?": "threshold",
+    r"one-of-these loss": "marginal loss",
+    r"logit-wise accuracy|element-?wise accuracy": "per-logit accuracy",
+}
 MACHINE_PATH = re.compile(
     r"(?<![\w.:/-])/(?:home|root|Users|usr|opt|tmp|var|mnt|private)/|[A-Z]:\\|(?:site|dist)-packages|ipykernel_\d|\.venv"
 )
@@ -187,7 +199,7 @@ def test_names_are_used_once_in_the_book():
 def test_claims(notebook):
     for output in outputs(notebook):
         if claimed := output.get("metadata", {}).get("claim"):
-            said = f"**{claimed['statement']}.** Measured: {claimed['evidence']}."
+            said = f"**{claimed['statement']}.**\n\n{claimed['evidence']}."
             for kind in ("text/plain", "text/markdown"):
                 assert output.data[kind] == said, (
                     "the metadata says another claim than the text: `make notebooks`"
@@ -234,8 +246,113 @@ def test_anatomy(notebook):
         if token.type == "heading_open"
     ]
     assert [tag for tag, _ in titles].count("h1") == 1
-    assert [title for tag, title in titles if tag == "h2"][-3:] == HEADINGS
-    assert "claims_table()" in code(notebook)[-1].source
+    assert [title for tag, title in titles if tag == "h2"][-2:] == HEADINGS
+
+
+def test_short(notebook):
+    texts = [cell.source for cell in markdown(notebook)]
+    words = sum(len(text.split()) for text in texts)
+    assert words <= MOST_WORDS
+    [answer] = re.findall(
+        r"(?s)\*\*The short answer\.\*\* (.*?)\n\n", texts[0] + "\n\n"
+    )
+    assert len(answer.split()) <= MOST_IN_ANSWER
+    shown = sum(lines_of(cell) for cell in code(notebook) if not hidden(cell))
+    minutes = words / 150 + shown / 12 + len(figures(notebook)) / 3
+    stated = int(re.search(r"(\d+) minutes", "\n".join(texts))[1])
+    assert stated == 5 * math.ceil(minutes / 5) <= MOST_MINUTES, minutes
+
+
+def lines_of(cell):
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def test_short_cells(notebook):
+    exercise = re.compile(r"^answer_\d+ = ", re.M)
+    shown = [
+        cell
+        for cell in code(notebook)
+        if not hidden(cell) and not exercise.search(cell.source)
+    ]
+    lengths = sorted(map(lines_of, shown))
+    found = {
+        "median": lengths[len(lengths) // 2],
+        "nine in ten": lengths[math.ceil(0.9 * len(lengths)) - 1],
+        "longest": lengths[-1],
+    }
+    assert all(found[name] <= most for name, most in MOST_LINES.items()), found
+    wide = [
+        (cell.id, line)
+        for cell in code(notebook)[1:]
+        for line in cell.source.splitlines()
+        if len(line) > (WIDEST_HIDDEN if hidden(cell) else WIDEST)
+    ]
+    assert wide == []
+    drawing = {
+        cell.id: len(
+            [
+                line
+                for line in cell.source.splitlines()
+                if line.strip() and not re.match(r"\s*(#|import |from )", line)
+            ]
+        )
+        for cell in figures(notebook)
+    }
+    assert max(drawing.values()) <= MOST_DRAWING, drawing
+
+
+SENTENCE_ENDS = re.compile(
+    r"(?<!\be\.g)(?<!\bi\.e)(?<!\bal)[.?!][\"*_)”]*\s+[\"“*_(]*[A-Z]"
+)
+
+
+def test_a_sentence_a_line(notebook):
+    """So that a diff shows the sentence that changed."""
+    found = [
+        (cell.id, line)
+        for cell in markdown(notebook)
+        for line in cell.source.splitlines()
+        if several_sentences(line)
+    ]
+    assert found == []
+
+
+def several_sentences(line):
+    if line.startswith("|"):
+        return False
+    line = re.sub(r"^\s*(\d+\.|[*-]) ", "", line)
+    line = re.sub(r"^\*\*[^*]+\*\* ", "", line)  # a name before the sentence
+    line = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)", "x", line)
+    return SENTENCE_ENDS.search(line) is not None
+
+
+@pytest.mark.parametrize(
+    "line, several",
+    [
+        ("One sentence. Another one.", True),
+        ("Is it? *Yes.*", True),
+        ("A sentence (with one inside. And more).", True),
+        ("One sentence with `code. Code` and $x. Y$.", False),
+        ("**Your turn 1.** Which one?", False),
+        ("1. A point.", False),
+        ("| a cell. Another. |", False),
+        ("See Cour et al. Or not", False),
+    ],
+)
+def test_several_sentences(line, several):
+    assert several_sentences(line) == several
+
+
+def test_one_word_per_thing(notebook):
+    texts = [cell.source for cell in markdown(notebook)] + output_texts(notebook)
+    texts += [str(cell.metadata["mystnb"]) for cell in figures(notebook)]
+    found = [
+        (match[0], f"say {instead}")
+        for text in texts
+        for word, instead in OTHER_WORDS.items()
+        for match in re.finditer(rf"\b({word})\b", text, re.I)
+    ]
+    assert found == []
 
 
 def test_exercises(notebook):
@@ -257,7 +374,7 @@ def test_exercises(notebook):
             f"check_{number}(answer_{number})" in check.source
             and "hide-input" in tags(check)
         ), check.id
-        assert said(check) == f"Exercise {number}: not answered yet.\n", check.id
+        assert said(check) == f"Your turn {number}: not answered yet.\n", check.id
         assert (
             f"solution_{number} =" in solution.source
             or f"def solution_{number}(" in solution.source
@@ -267,7 +384,27 @@ def test_exercises(notebook):
         ) and "hide-cell" in tags(solution), solution.id
         # Colab and GitHub show the output of a hidden cell: it must not give the
         # answer away.
-        assert said(solution) == f"Exercise {number}: right.\n", solution.id
+        assert said(solution) == f"Your turn {number}: right.\n", solution.id
+
+
+def test_exercises_run_after_the_setup_cell_alone(path, notebook):
+    alone = only_exercises(notebook)
+    assert execute(alone, path.parent) is None
+    solutions = [cell for cell in code(alone) if "solution" in tags(cell)]
+    assert len(solutions) == len(exercises(notebook))
+    for cell in solutions:
+        assert said(cell).endswith(": right.\n"), cell.id
+
+
+def test_exercises_stand_after_their_section(notebook):
+    titles = [
+        cell.source.startswith("**Your turn")
+        for cell in markdown(notebook)
+        if cell.source.startswith(("## ", "**Your turn"))
+    ]
+    # Each follows the text of a section, before the last one.
+    assert not titles[0] and not titles[-1]
+    assert sum(titles) == len(exercises(notebook))
 
 
 def said(cell):
@@ -306,7 +443,7 @@ def unseeded(source):
     """The calls that make a generator without a seed, or draw from no generator.
 
     Draws from the generators that a kernel shares are noticed as it runs: see
-    WATCH_CHANCE in tools/kernels.py.
+    WATCH in tools/kernels.py.
     """
     found = []
     tree = ast.parse(source)

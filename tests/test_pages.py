@@ -303,6 +303,24 @@ def test_fits_a_phone(page):
     assert cut == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_in_figures_can_be_read_on_a_phone(page, scheme):
+    page.tab.set_viewport_size({"width": 375, "height": 812})
+    page.switch(scheme)
+    shares = page.tab.evaluate("""[...document.querySelectorAll("article figure img")]
+        .filter(image => image.clientWidth)
+        .map(image => {
+            const style = getComputedStyle(image);
+            const room = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+            return (image.clientWidth - room) / image.naturalWidth;
+        })""")
+    page.switch("light")
+    page.tab.set_viewport_size({"width": 1280, "height": 900})
+    # The smallest text of a figure is in 11 points at 200 dots per inch.
+    assert min([11 / 72 * 200 * share for share in shares], default=10) >= 10
+    assert shares or page.name not in NOTEBOOKS
+
+
 def test_prints_hidden_code_in_full_and_no_solution(page):
     tab = page.tab
     # A4 between the browser's margins

@@ -10,7 +10,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize
 
-from helpers.seeds import ACTIVATIONS, StackedLinear, book_seeds, seeded, stack, train
+from helpers.seeds import (
+    ACTIVATIONS,
+    StackedLinear,
+    book_seeds,
+    experiment,
+    seeded,
+    stack,
+    train,
+)
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 OPTIMIZERS = {
@@ -723,3 +731,42 @@ def test_book_seeds(monkeypatch):
     assert book_seeds(3) == [7000, 7001, 7002]
     monkeypatch.setenv("BOOK_SEED", "")
     assert book_seeds(1) == [0]
+
+
+def measured(shift, seeds, rate=0.0, length=0):
+    """A score per seed, in which everything is told apart."""
+    return {
+        "score": [shift + rate + seed for seed in seeds],
+        "n": torch.ones(2) * length,
+    }
+
+
+def test_experiment():
+    table = experiment(
+        {"b": 10, "a": 20}, measured, seeds=[3, 4], rate=[0.5, 0.25], length=[7]
+    )
+    assert list(table.columns) == ["method", "rate", "length", "seed", "score", "n"]
+    rows = [("b", 0.5), ("b", 0.25), ("a", 0.5), ("a", 0.25)]
+    assert list(zip(table.method, table.rate))[::2] == rows
+    assert table.score.tolist() == [13.5, 14.5, 13.25, 14.25, 23.5, 24.5, 23.25, 24.25]
+    assert set(table.n) == {7.0} and set(table.seed) == {3, 4}
+
+
+def test_experiment_without_a_knob():
+    table = experiment({"a": 1}, measured, seeds=range(2))
+    assert table.values.tolist() == [["a", 0, 1.0, 0.0], ["a", 1, 2.0, 0.0]]
+
+
+@pytest.mark.parametrize("nothing", ["methods", "seeds", "rate"])
+def test_experiment_without_anything_to_measure(nothing):
+    full = {"methods": {"a": 1}, "seeds": [0, 1], "rate": [0.1]}
+    arguments = full | {nothing: type(full[nothing])()}
+    with pytest.raises(ValueError, match=f"^{nothing} must hold at least one, got "):
+        experiment(arguments.pop("methods"), measured, **arguments)
+
+
+def test_experiment_wants_a_value_per_seed():
+    with pytest.raises(
+        ValueError, match=r"one value per seed \(3\), got 2 for 'n' of 'a'"
+    ):
+        experiment({"a": 1}, measured, seeds=range(3))

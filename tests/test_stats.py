@@ -2,6 +2,7 @@ import dataclasses
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import torch
@@ -11,6 +12,17 @@ from hypothesis import strategies as st
 from helpers.stats import Interval, bootstrap, over_seeds, over_splits, paired
 
 samples = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
+
+
+def frame(a, b, over="seed"):
+    """A tidy frame of two methods, a and b, with one score."""
+    names = ["a"] * len(a) + ["b"] * len(b)
+    numbers = [*range(len(a)), *range(len(b))]
+    return pd.DataFrame({"method": names, over: numbers, "score": [*a, *b]})
+
+
+def pair(a, b):
+    return paired(frame(a, b), "a", "b", "score")
 
 
 def ends(interval):
@@ -115,13 +127,13 @@ def test_bootstrap_depends_on_its_seed_only():
 )
 def test_paired_is_the_interval_of_the_differences(pairs):
     a, b = np.array(pairs).T
-    assert paired(a, b) == over_seeds(a - b)
+    assert pair(a, b) == over_seeds(a - b)
     if np.ptp(a - b) > 1e-3:
         oracle = scipy.stats.ttest_rel(a, b).confidence_interval(0.95)
         assert np.allclose(
-            ends(paired(a, b))[1:], [oracle.low, oracle.high], rtol=1e-9, atol=1e-6
+            ends(pair(a, b))[1:], [oracle.low, oracle.high], rtol=1e-9, atol=1e-6
         )
-    forth, back = paired(a, b), paired(b, a)
+    forth, back = pair(a, b), pair(b, a)
     assert np.allclose(
         [forth.value, forth.low, forth.high],
         [-back.value, -back.high, -back.low],
@@ -133,12 +145,12 @@ def test_paired_is_the_interval_of_the_differences(pairs):
 def test_pairing_removes_what_both_share():
     random = np.random.default_rng(5)
     shared, better = random.normal(0, 10, 20), random.normal(1, 0.1, 20)
-    assert paired(shared + better, shared).low > 0 > over_seeds(shared + better).low
+    assert pair(shared + better, shared).low > 0 > over_seeds(shared + better).low
 
 
 @pytest.mark.parametrize(
     "interval",
-    [over_seeds([0.1] * 3), paired([1.1] * 3, [1.0] * 3), bootstrap([0.1] * 3, seed=0)],
+    [over_seeds([0.1] * 3), pair([1.1] * 3, [1.0] * 3), bootstrap([0.1] * 3, seed=0)],
     ids=["over_seeds", "paired", "bootstrap"],
 )
 def test_equal_values(interval):
@@ -153,7 +165,6 @@ def test_equal_values(interval):
 def test_it_gives_plain_numbers(values):
     for interval in (
         over_seeds(values),
-        paired(values, np.zeros(len(values))),
         bootstrap(values, seed=0),
     ):
         assert [type(end) for end in ends(interval)] == [float] * 3
@@ -199,8 +210,6 @@ def test_bad_values(values, message):
         ("values", over_seeds),
         ("values", lambda v: over_splits(v, test_to_train=1)),
         ("values", lambda v: bootstrap(v, seed=0)),
-        ("a", lambda v: paired(v, [1, 2])),
-        ("b", lambda v: paired([1, 2], v)),
     ]:
         with pytest.raises(ValueError) as error:
             function(values)
@@ -235,13 +244,86 @@ def test_every_kind_of_real_numbers(same):
     assert over_seeds(same) == over_seeds([0.0, 1.0, 1.0])
 
 
-def test_pairs_that_do_not_match():
-    with pytest.raises(
-        ValueError,
-        match=r"^a and b must have one value each per seed, got shapes \(2,\) and "
-        r"\(3,\)",
-    ):
-        paired([1, 2], [1, 2, 3])
+# method "a" and "b", seeds 0 to 2, two rates: a knob
+RESULTS = pd.DataFrame(
+    {
+        "method": ["b"] * 6 + ["a"] * 6,
+        "rate": [0.1, 0.1, 0.1, 1.0, 1.0, 1.0] * 2,
+        "seed": [0, 1, 2] * 4,
+        "loss": [1.0, 2, 3, 4, 5, 6, 2, 4, 7, 4, 5, 6],
+        "accuracy": np.arange(12.0),
+    }
+)
+
+
+def test_over_seeds_of_a_frame():
+    one = over_seeds(RESULTS[RESULTS.rate == 0.1])
+    assert list(one.index) == ["b", "a"] and list(one.columns) == ["loss", "accuracy"]
+    assert one.loss["b"] == over_seeds([1, 2, 3])
+    assert one.accuracy["a"] == over_seeds([6, 7, 8])
+    both = over_seeds(RESULTS, ["method", "rate"])
+    assert both.loss["b", 1.0] == over_seeds([4, 5, 6]) and len(both) == 4
+    assert over_seeds(RESULTS.query("method == 'a'"), "rate").loss[0.1] == one.loss["a"]
+    assert one.map("{:.1f}".format).accuracy["b"] == "1.0 [-1.5, 3.5]"
+
+
+def test_over_splits_of_a_frame():
+    splits = RESULTS[RESULTS.rate == 0.1].rename(columns={"seed": "split"})
+    found = over_splits(splits, test_to_train=0.25)
+    assert found.loss["b"] == over_splits([1, 2, 3], test_to_train=0.25)
+    gain = paired(splits, "a", "b", "loss", test_to_train=0.25)
+    assert gain == over_splits([1, 2, 4], test_to_train=0.25)
+    with pytest.raises(ValueError, match="no column 'seed'"):
+        paired(splits, "a", "b", "loss")
+
+
+def test_paired_matches_rows_by_their_seed():
+    shuffled = RESULTS[RESULTS.rate == 0.1].sample(frac=1, random_state=0)
+    assert paired(shuffled, "a", "b", "loss") == over_seeds([1, 2, 4])
+    by_rate = RESULTS[RESULTS.method == "a"]
+    gain = paired(by_rate, 1.0, 0.1, "loss", by="rate")
+    assert gain == over_seeds([2, 1, -1])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda f: f, r"\['a'\] must have one row for each seed, .* several for 0: "),
+        (lambda f: f[f.rate == 2], "method must be one of , got 'a'"),
+        (lambda f: f[f.method == "b"][:3], "method must be one of 'b', got 'a'"),
+        (
+            lambda f: f[f.rate == 0.1][:5],
+            r"'a' and 'b' must have the same seeds: \[2\]",
+        ),
+        (lambda f: f.drop(columns="loss"), "the frame has no column 'loss', only "),
+        (lambda f: f.drop(columns="method"), "the frame has no column 'method', only"),
+    ],
+)
+def test_frames_that_cannot_be_paired(change, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        paired(change(RESULTS), "a", "b", "loss")
+
+
+@pytest.mark.parametrize(
+    "change, by, message",
+    [
+        (
+            lambda f: f,
+            "method",
+            r"\['b'\] must have one row for each seed, and has sev",
+        ),
+        (lambda f: f, "name", "the frame has no column 'name', only "),
+        (lambda f: f.drop(columns="seed"), "method", "the frame has no column 'seed'"),
+        (
+            lambda f: f[["loss", "method", "rate", "seed"]],
+            ["method", "rate"],
+            "the frame has no score right of the column 'seed'",
+        ),
+    ],
+)
+def test_frames_without_intervals(change, by, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        over_seeds(change(RESULTS), by)
 
 
 def test_format():
@@ -249,6 +331,7 @@ def test_format():
     assert f"{interval:+.1f}" == "+2.0 [-1.3, +5.3]"
     assert f"{interval:.0%}" == "204% [-126%, 534%]"
     assert f"{interval}" == "2.04 [-1.26, 5.34]"
+    assert str(Interval(2.0444, -1.2, 5000.0)) == "2.04 [-1.2, 5e+03]"
     with pytest.raises(dataclasses.FrozenInstanceError):
         interval.low = 0
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 REPO = ""
-TAG = "v0.1.0"
+TAG = "v0.2.0"
 # Before PyTorch is imported. In models this small a second thread gains little, and
 # beside other work it waits for long.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,41 +1,51 @@
-"""A Sphinx extension: the directive `claims`, one table of every claim in the book.
+"""A Sphinx extension: the directive `claims`, every claim in the book by its question.
 
-It reads the claims from the metadata of the notebooks' outputs, where
-`helpers.claims.claim` puts them, so it needs neither torch nor `helpers`.
+It reads the questions and the claims from the notebooks, where `helpers.claims.claim`
+puts them into the metadata of outputs, so it needs neither torch nor `helpers`.
 """
 
 import json
+import re
 from pathlib import Path
 
-from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 
 class Claims(SphinxDirective):
+    has_content = False
+
     def run(self):
-        lines = ["| chapter | claim | measured |", "| --- | --- | --- |"]
+        found = []
         for name in self.env.external_site_map:
             path = Path(self.env.doc2path(name))
             if path.suffix != ".ipynb":
                 continue
             self.env.note_dependency(str(path))
-            claims = claims_of(json.loads(path.read_text("utf-8")))
+            notebook = json.loads(path.read_text("utf-8"))
+            claims = claims_of(notebook)
             if not claims:
                 logging.getLogger(__name__).warning(
                     "no claim in %s", path.name, location=self.get_location()
                 )
+            title, question = opening_of(notebook)
+            lines = [
+                f"## {title}",
+                "",
+                f"*{question}* [Read the chapter](/{name}.ipynb)",
+                "",
+            ]
+            lines += ["| claim | measured |", "| --- | --- |"]
             for claim in claims:
                 cells = (
                     text.replace("|", "\\|")
                     for text in (claim["statement"], claim["evidence"])
                 )
-                lines.append(f"| [](/{name}.ipynb) | {' | '.join(cells)} |")
-        return [
-            nodes.container(
-                "", *self.parse_text_to_nodes("\n".join(lines)), classes=["claims"]
-            )
-        ]
+                lines.append(f"| {' | '.join(cells)} |")
+            text = "\n".join(lines)
+            # MyST puts sections into the page at once, and returns none.
+            found += self.parse_text_to_nodes(text, allow_section_headings=True)
+        return found
 
 
 def claims_of(notebook):
@@ -48,6 +58,14 @@ def claims_of(notebook):
         for output in outputs
         if "claim" in output.get("metadata", {})
     ]
+
+
+def opening_of(notebook):
+    """A parsed notebook's title, and the question below it in one line."""
+    opening = "".join(notebook["cells"][0]["source"])
+    title = re.search(r"^# (.+)$", opening, re.M)
+    question = re.search(r"^\*([^*]+)\*$", opening, re.M)
+    return title[1], " ".join(question[1].split()) if question else ""
 
 
 def setup(app):

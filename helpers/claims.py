@@ -1,6 +1,6 @@
 """Claims: sentences that a cell measures, and that stop the run when they are not true.
 
-Every chapter uses them; the chapter "Why per-logit accuracy is inflated" is a good
+Every chapter uses them; the chapter "Why multi-label accuracy is 99 %" is a good
 place to see them at work.
 """
 

@@ -26,7 +26,7 @@ def real_labels() -> list[list[int]]:
     ReaL ("reassessed labels") lists every label that human raters found valid, for some
     images none (Beyer et al. 2020, arXiv:2006.07159, Apache-2.0). The file ships inside
     the timm package.
-    See the chapter "One label, several labels, one of several".
+    See the chapter "Multi-class, multi-label or one of several".
     Raises FileNotFoundError, naming the timm version, where timm is too old to have it.
     """
     path = (
@@ -46,7 +46,7 @@ def imagenet_a_results() -> pd.DataFrame:
 
     1,555 rows for 1,265 models, some at several image sizes, with columns model,
     img_size (pixels), top1_imagenet and top1_imagenet_a.
-    See the chapter "Why per-logit accuracy is inflated".
+    See the chapter "Why multi-label accuracy is 99 %".
     """
     return pd.read_csv(files("helpers").joinpath("data/timm_imagenet_a.csv"))
 
@@ -57,7 +57,7 @@ def shape_bias_counts() -> pd.DataFrame:
     Of the 1,200 whose shape and texture differ, with columns observer, trained_on
     (empty for people), and the counts shape, texture and other. Counted in the raw
     trials of Geirhos et al. 2019 (arXiv:1811.12231).
-    See the chapter "1000 classes, 16 categories".
+    See the chapter "1000 ImageNet classes to 16 categories".
     """
     return pd.read_csv(
         files("helpers").joinpath("data/shape_bias.csv"), keep_default_na=False
@@ -68,8 +68,8 @@ def ppo_on_tanks() -> tuple[int, np.ndarray]:
     """Stable-Baselines3's PPO on `helpers.actuators.Tanks`: (steps, distances).
 
     steps: how many were played in all. distances: from the targets, in cm, after each
-    tenth of them, (8 seeds, 10). Measured by `make ppo`. See the chapter "Six
-    actuators".
+    tenth of them, (8 seeds, 10). Measured by `make ppo`. See the chapter
+    "Reinforcement learning with six on/off actuators".
     """
     path = files("helpers").joinpath("data/ppo_tanks.json")
     table = json.loads(path.read_text("utf-8"))
@@ -82,7 +82,7 @@ def yeast() -> tuple[torch.Tensor, torch.Tensor]:
     Inputs: what micro-array experiments and the phylogenetic profile say of each gene,
     in no unit. Targets: multi-hot, 4.24 of the 14 groups of functions per gene
     (Elisseeff & Weston 2001, "A kernel method for multi-labelled classification").
-    See the chapter "Weights for rare labels".
+    See the chapter "pos_weight".
     """
     table = torch.from_numpy(
         np.loadtxt(
@@ -106,7 +106,7 @@ def gaussian_classes(
     of shape (S, N, n_features); labels int64 of shape (S, N), classes equally likely.
     Centres and scatter are standard normal, so a tenth as many classes are much easier
     to tell apart.
-    See the chapter "One label, several labels, one of several".
+    See the chapter "Which loss, and how many".
     Raises ValueError for a size that is no integer of at least 1, no seeds, or a seed
     that is no integer of at least 0.
     """
@@ -136,7 +136,7 @@ def coarse_world(
     these a learner should know the category only); for testing, n_test of either kind.
     Inputs are float64 (S, N, 20); classes int64 (S, N), 0 to 206, in the order of the
     categories.
-    See the chapter "1000 classes, 16 categories".
+    See the chapter "pos_weight".
     Raises ValueError as `gaussian_classes`.
     """
     _check_sizes(n_fine=n_fine, n_coarse=n_coarse, n_test=n_test)
@@ -179,7 +179,7 @@ def digit_scenes(n_train: int, n_test: int, seed: int) -> tuple[torch.Tensor, ..
     Returns (train inputs, train targets, test inputs, test targets): inputs float64
     (N, 256), the 16 x 16 pixels from 0 to 1 row by row; targets float64 (N, 10),
     multi-hot.
-    See the chapter "Why per-logit accuracy is inflated".
+    See the chapter "Why multi-label accuracy is 99 %".
     Raises ValueError for a size that is no integer of at least 1, or a seed that is no
     integer of at least 0.
     """

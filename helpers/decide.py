@@ -5,7 +5,7 @@ NumPy arrays; results are float64 tensors (K,) on the CPU, one value per label.
 A threshold is tuned on validation data: on the data it was tuned on, its F looks better
 than it is. F-beta is (1 + beta^2) TP / (beta^2 positives + predicted): recall counts
 beta times as much as precision (van Rijsbergen 1974).
-See the chapter "Weights for rare labels".
+See the chapter "pos_weight".
 """
 
 import math

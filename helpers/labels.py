@@ -2,8 +2,7 @@
 
 207 of the classes belong to the categories, those of Geirhos et al. 2019
 (arXiv:1811.12231); the 200 classes are those of Hendrycks et al. 2021
-(arXiv:1907.07174). See the chapters "One label, several labels, one of several" and
-"1000 classes, 16 categories".
+(arXiv:1907.07174). See the chapter "1000 ImageNet classes to 16 categories".
 """
 
 import csv

@@ -1,7 +1,7 @@
 """Metrics: one safe pass over a data loader, and each score beside what no model has.
 
-Many of its lines answer a mistake that the chapter "Why per-logit accuracy is inflated"
-runs and repairs.
+Many of its lines answer a mistake that the chapter "Two multi-label evaluation
+functions" runs and repairs.
 """
 
 import numpy as np

@@ -3,7 +3,8 @@
 Each has the shape of one category and the texture of another. They are those of Geirhos
 et al. 2019 (arXiv:1811.12231), CC BY 4.0, from
 https://github.com/rgeirhos/texture-vs-shape. They do not ship with the book; what
-EfficientNet-Lite0 says of them does. See the chapter "1000 classes, 16 categories".
+EfficientNet-Lite0 says of them does. See the chapter "1000 ImageNet classes to 16
+categories".
 From a shell:
 
     python -m helpers.stimuli download

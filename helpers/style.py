@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from .stats import over_seeds
+from helpers.stats import over_seeds
 
 TEAL, ORANGE, VIOLET, GREEN, RED, INDIGO = (
     "#1a5959",

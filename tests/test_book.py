@@ -351,3 +351,15 @@ def test_each_way_to_ask_another_host_is_found(form):
 )
 def test_what_asks_no_other_host_is_not_found(form):
     assert foreign(f"<p>Text.</p>{form}", "html") == []
+
+
+def test_docstrings_name_chapters_that_there_are():
+    titles = []
+    for page in NOTEBOOKS:
+        notebook = json.loads((ROOT / f"{page}.ipynb").read_text("utf-8"))
+        titles.append(notebook["cells"][0]["source"][0].strip("# \n"))
+    for path in (ROOT / "helpers").glob("*.py"):
+        text = " ".join(path.read_text("utf-8").split())
+        for named in re.findall(r'chapters? "([^"]+)"(?: and,?[^"]* "([^"]+)")?', text):
+            for name in filter(None, named):
+                assert any(title.startswith(name) for title in titles), (path, name)

@@ -318,7 +318,7 @@ def test_a_sentence_a_line(notebook):
 
 
 def several_sentences(line):
-    if line.startswith("|"):
+    if line.startswith(("|", "#")):
         return False
     line = re.sub(r"^\s*(\d+\.|[*-]) ", "", line)
     line = re.sub(r"^\*\*[^*]+\*\* ", "", line)  # a name before the sentence
@@ -336,6 +336,7 @@ def several_sentences(line):
         ("**Your turn 1.** Which one?", False),
         ("1. A point.", False),
         ("| a cell. Another. |", False),
+        ("# Which loss, and how many? All", False),
         ("See Cour et al. Or not", False),
     ],
 )

@@ -1,6 +1,6 @@
 """Stable-Baselines3's PPO on the tanks, as `make ppo` measures it: half an hour.
 
-The outside check of the chapter "Six actuators". PPO is taken as it comes, with its
+The outside check of the chapter on six actuators. PPO is taken as it comes, with its
 default settings and its own Bernoulli distribution for MultiBinary actions, and plays
 longer than the chapter's policies; its scores after each tenth are kept. The only
 choice is to play in 16 environments at once, which leaves 2,048 steps between updates

@@ -36,8 +36,8 @@ def evaluate(model, loader, *, threshold=0.5) -> pd.DataFrame:
     nothing is left.
 
     The batch size does not matter, though a row's place in its batch changes the last
-    digits of its logits: of the logits in order, neighbours closer than 1e-5 (float32)
-    or 1e-10 (float64), relative to the larger or to 1, are ties; and a probability that
+    digits of its logits: logits within 1e-5 (float32) or 1e-10 (float64) of the
+    smallest of them, relative to its size or to 1, are ties; and a probability that
     misses its threshold by no more than such a part reaches it.
     The model runs on its own device, in eval mode, and every module gets its old mode
     back. The logits stay on the CPU until the end, 4 or 8 bytes per image and label.
@@ -147,6 +147,21 @@ def _of_constants(true, present):
 
 def _average_precision(logits, true, equal):
     order = logits.argsort()
-    ascending = logits[order]
-    apart = np.diff(ascending) > equal * np.maximum(1, np.abs(ascending[1:]))
-    return average_precision_score(true[order], np.append(0, apart.cumsum()))
+    return average_precision_score(true[order], _ranks(logits[order], equal))
+
+
+def _ranks(ascending, equal):
+    """A number per logit, the same for ties: those within `equal` of their smallest."""
+    room = equal * np.maximum(1, np.abs(ascending))
+    starts = np.append(0, np.flatnonzero(np.diff(ascending) > room[1:]) + 1)
+    ends = np.append(starts[1:], len(ascending)) - 1
+    first = np.zeros(len(ascending), dtype=bool)
+    first[starts] = True
+    # Of very many logits all may have a near neighbour: that alone makes no tie.
+    long = ascending[ends] - ascending[starts] > room[starts]
+    for start, end in zip(starts[long], ends[long]):
+        while ascending[end] - ascending[start] > room[start]:
+            beyond = ascending[start] + room[start]
+            start += np.searchsorted(ascending[start : end + 1], beyond, side="right")
+            first[start] = True
+    return first.cumsum()

@@ -1,6 +1,8 @@
+import json
 import re
 from collections import Counter
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -829,3 +831,8 @@ def test_bad_targets(remap, targets, message):
     with pytest.raises(ValueError) as error:
         remap(targets)
     assert str(error.value) == message
+
+
+def test_the_file_to_download_holds_the_categories():
+    path = Path(__file__).parent.parent / "book/_static/imagenet_to_16.json"
+    assert json.loads(path.read_text("utf-8")) == categories()

@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import (
 )
 
 from helpers.decide import advise, best_thresholds, f_at
-from helpers.metrics import EQUAL, evaluate
+from helpers.metrics import EQUAL, _ranks, evaluate
 
 
 def case(seed, n, k, rate):
@@ -440,3 +440,24 @@ def test_thresholds_for_other_labels():
     message = r"^threshold must be one .* of the 3 labels, got shape \(2,\)$"
     with pytest.raises(ValueError, match=message):
         evaluate(nn.Identity(), [(LOGITS, TARGETS)], threshold=[0.5, 0.5])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_near_neighbours_are_not_one_tie(dtype):
+    """A chain of logits, each next to another, with the larger ones true more often."""
+    step = {torch.float32: 2e-6, torch.float64: 2e-11}[dtype]
+    scores = 1 + step * torch.arange(20_000).to(torch.float64)
+    true = np.random.default_rng(0).random(20_000) < np.linspace(0, 0.5, 20_000)
+    batch = (scores[:, None].to(dtype), torch.tensor(true)[:, None])
+    found = evaluate(torch.nn.Identity(), [batch]).model["macro_ap"]
+    exact = oracle.average_precision_score(true, scores)
+    assert found == pytest.approx(exact, abs=1e-3)
+    assert found > true.mean() + 0.05
+
+
+def test_ties_reach_as_far_as_stated():
+    ascending = np.array(
+        [0, 4e-6, 8e-6, 12e-6, 20e-6, 23e-6, 1, 1 + 9e-6, 500, 500.004]
+    )
+    groups = [1, 1, 1, 2, 2, 3, 4, 4, 5, 5]
+    assert _ranks(ascending, 1e-5).tolist() == groups

@@ -363,3 +363,16 @@ def test_docstrings_name_chapters_that_there_are():
         for named in re.findall(r'chapters? "([^"]+)"(?: and,?[^"]* "([^"]+)")?', text):
             for name in filter(None, named):
                 assert any(title.startswith(name) for title in titles), (path, name)
+
+
+def test_every_work_of_the_references_is_linked_from_a_chapter():
+    text = (ROOT / "book/references.md").read_text("utf-8")
+    works = text.split("## Models and software")[0]
+    chapters = "".join(
+        "".join(cell["source"])
+        for page in NOTEBOOKS
+        for cell in json.loads((ROOT / f"{page}.ipynb").read_text("utf-8"))["cells"]
+    )
+    links = re.findall(r"\]\((https?://\S+)\)", works)
+    assert len(links) > 20
+    assert [link for link in links if link not in chapters] == []

@@ -426,34 +426,3 @@ def test_search_finds_a_word(browser, address, site, from_disk):
     for name in NOTEBOOKS:
         assert any(f"{name}.html" in link for link in found), found
     assert visit.elsewhere == []
-
-
-def test_an_animation_stands_still_until_it_is_played(browser, address):
-    visit = Visit(browser, address)
-    visit.open(f"{address}book/actuators.html")
-    tab = visit.tab
-    still, moving, button = (
-        tab.locator(".tag_animation canvas"),
-        tab.locator(".tag_animation img"),
-        tab.locator(".tag_animation figure button"),
-    )
-
-    def moves(element):
-        element.scroll_into_view_if_needed()
-        before = element.screenshot()
-        tab.wait_for_timeout(700)
-        return element.screenshot() != before
-
-    assert still.is_visible() and not moving.is_visible() and not moves(still)
-    assert tab.evaluate("""() => {
-        const still = document.querySelector(".tag_animation canvas");
-        const pixels = still.getContext("2d").getImageData(
-            0, 0, still.width, still.height);
-        return new Set(pixels.data).size > 10;
-    }"""), "the still is empty"
-    button.click()
-    assert moving.is_visible() and not still.is_visible() and moves(moving)
-    assert button.inner_text() == "Stop"
-    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert still.is_visible() and not moving.is_visible()
-    visit.context.close()

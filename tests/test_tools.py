@@ -300,11 +300,3 @@ def test_a_figure_gets_a_palette_once():
         == ((0, 0),) * 3
     )  # 256 greys fit the palette
     assert notebooks.fewer_colours(stored) == stored
-
-
-def test_an_animation_keeps_its_frames():
-    buffer = io.BytesIO()
-    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "green")]
-    frames[0].save(buffer, "png", save_all=True, append_images=frames[1:])
-    stored = base64.b64encode(buffer.getvalue()).decode()
-    assert notebooks.fewer_colours(stored) == stored

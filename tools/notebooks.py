@@ -88,7 +88,7 @@ def normal_form(path, notebook=None):
 def fewer_colours(png):
     """The picture with 256 colours: no difference to the eye, a third of the bytes."""
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
-    if picture.mode == "P" or picture.is_animated:
+    if picture.mode == "P":
         return png
     buffer = io.BytesIO()
     small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)

@@ -16,29 +16,6 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// An animation stands still until somebody wants to see it, and on paper.
-addEventListener("load", () => {
-  for (const moving of document.querySelectorAll(".tag_animation img")) {
-    const still = document.createElement("canvas");
-    const button = document.createElement("button");
-    const play = (playing) => {
-      moving.hidden = !playing;
-      still.hidden = playing;
-      button.textContent = playing ? "Stop" : "Play";
-    };
-    still.width = moving.naturalWidth;
-    still.height = moving.naturalHeight;
-    still.getContext("2d").drawImage(moving, 0, 0);
-    still.role = "img";
-    still.ariaLabel = moving.alt;
-    moving.before(still);
-    moving.closest("figure").append(button);
-    button.addEventListener("click", () => play(moving.hidden));
-    addEventListener("beforeprint", () => play(false));
-    play(false);
-  }
-});
-
 // Formulas wider than the page scroll: the keyboard must reach them.
 const reachFormulas = () => {
   for (const formula of document.querySelectorAll("div.math mjx-container, span.math")) {

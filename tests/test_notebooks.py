@@ -255,7 +255,7 @@ def test_short(notebook):
     words = sum(len(text.split()) for text in texts)
     assert words <= MOST_WORDS
     [answer] = re.findall(
-        r"(?s)\*\*The short answer\.\*\* (.*?)\n\n", texts[0] + "\n\n"
+        r"(?s)\*\*The short answer\.\*\*\s(.*?)\n\n", texts[0] + "\n\n"
     )
     assert len(answer.split()) <= MOST_IN_ANSWER
     shown = sum(lines_of(cell) for cell in code(notebook) if not hidden(cell))

@@ -49,7 +49,13 @@ NOT_IMPORTED = {
     "setuptools": "installs helpers without a network",
 }
 # Helpers that neither a chapter nor a tool nor another helper uses: who does.
-FOR_READERS = {"labels.imagenet_a_targets": "those who test on ImageNet-A"}
+FOR_READERS = {
+    "actuators.ActuatorVectorEnv": "those who train with a library",
+    "decide.neg_per_pos": "those who weight labels of their own",
+    "labels.category_targets": "those whose targets are class indices",
+    "labels.imagenet_a_scores": "those who test on ImageNet-A",
+    "labels.imagenet_a_targets": "those who test on ImageNet-A",
+}
 HELPERS = sorted((ROOT / "helpers").glob("*.py"))
 SCRIPTS = sorted([*(ROOT / "tools").glob("*.py"), *(ROOT / "tests").glob("*.py")])
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))

@@ -264,6 +264,13 @@ def test_short(notebook):
     assert stated == 5 * math.ceil(minutes / 5) <= MOST_MINUTES, minutes
 
 
+def fenced(cell):
+    """The lines of the code blocks in a Markdown cell."""
+    blocks = MARKDOWN.parse(cell.source)
+    texts = [b.content for b in blocks if b.type in ("fence", "code_block")]
+    return "\n".join(texts).splitlines()
+
+
 def lines_of(cell):
     return sum(bool(line.strip()) for line in cell.source.splitlines())
 
@@ -288,6 +295,8 @@ def test_short_cells(notebook):
         for line in cell.source.splitlines()
         if len(line) > (WIDEST_HIDDEN if hidden(cell) else WIDEST)
     ]
+    fences = [(cell.id, line) for cell in markdown(notebook) for line in fenced(cell)]
+    wide += [(name, line) for name, line in fences if len(line) > WIDEST]
     assert wide == []
     drawing = {
         cell.id: len(

@@ -46,8 +46,9 @@ def test_thresholds_are_tuned_on_data_kept_for_it():
     tuning = {
         cell for cell, source in CELLS.items() if calls(source, "best_thresholds")
     }
-    assert tuning == {MISTAKE, "w-star"}
+    assert tuning == {MISTAKE, "w-star", "yardstick-run"}
     assert tuned_on_other_data(CELLS["w-star"]) == set()
+    assert tuned_on_other_data(CELLS["yardstick-run"]) == set()
     assert tuned_on_other_data(CELLS[MISTAKE])
 
 

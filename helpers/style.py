@@ -139,31 +139,37 @@ def lines(frame, x, y, hue="method", ax=None, labels=True, log=False, **options)
 
 
 def ends(ax, x, heights, names, colours=PALETTE) -> None:
-    """Write `names` to the right of (x, heights), in colour, none on another.
+    """Write `names` to the right of (x, heights), in colour, none on another."""
+    for height, name, colour in zip(heights, names, colours):
+        ax.annotate(
+            textwrap.fill(str(name), 18),
+            (x, height),
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            color=ink(colour),
+            annotation_clip=False,
+            gid="end",
+        )
+    _spread(ax)
 
-    Call it after the limits and the scale of the y axis are set.
-    """
-    names = [textwrap.fill(str(name), 18) for name in names]
+
+def _spread(ax):
+    """Neighbours among the names at the ends of lines push each other away."""
+    ends = [text for text in ax.texts if text.get_gid() == "end"]
+    if not ends:
+        return
     ax.figure.canvas.draw()
-    to_pixels = ax.transData.transform
-    wanted = np.array([to_pixels((x, height))[1] for height in heights])
+    wanted = np.array([ax.transData.transform(end.xy)[1] for end in ends])
     order = wanted.argsort()
     placed = wanted[order]
-    tall = np.array([1 + names[number].count("\n") for number in order])
+    tall = np.array([1 + ends[number].get_text().count("\n") for number in order])
     apart = (tall[1:] + tall[:-1]) / 2 * 1.3 * SIZE * ax.figure.dpi / 72
-    for _ in range(100):  # neighbours that are too near push each other away
+    for _ in range(100):
         push = np.clip(apart - np.diff(placed), 0, None) / 2
         placed = placed - np.append(push, 0) + np.append(0, push)
     for number, pixels in zip(order, placed):
-        ax.annotate(
-            names[number],
-            (x, heights[number]),
-            xytext=(7, (pixels - wanted[number]) * 72 / ax.figure.dpi),
-            textcoords="offset points",
-            va="center",
-            color=ink(colours[number]),
-            annotation_clip=False,
-        )
+        ends[number].xyann = (7, (pixels - wanted[number]) * 72 / ax.figure.dpi)
 
 
 def key(ax) -> None:
@@ -196,4 +202,6 @@ def finish(ax, title, **settings) -> None:
     """
     ax.set(**settings)
     ax.figure.suptitle(textwrap.fill(title, 42), x=0.01, ha="left")
+    for each in ax.figure.axes:  # the title has moved them
+        _spread(each)
     plt.show()

@@ -10,7 +10,8 @@ from helpers import style
 def test_contrast_is_measured_right():
     white, black = luminance([1, 1, 1]), luminance([0, 0, 0])
     assert contrast(white, black) == pytest.approx(21) == contrast(black, white)
-    grey = luminance([0x76 / 255] * 3)
+    assert contrast(white, white) == pytest.approx(1)
+    grey = luminance([0x76 / 255] * 3)  # the example that everybody quotes
     assert contrast(white, grey) == pytest.approx(4.54, abs=0.005)
 
 
@@ -75,3 +76,9 @@ def test_text_that_is_not_drawn_is_no_fault(axes):
     assert faults(axes.figure) == []
     axes.axis("off")
     assert faults(axes.figure) == []
+
+
+def test_looking_changes_nothing(axes):
+    text = axes.text(0.1, 0.8, "a note", alpha=0.9)
+    faults(axes.figure)
+    assert text.get_alpha() == 0.9 and axes.title.get_alpha() is None

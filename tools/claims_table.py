@@ -13,8 +13,6 @@ from sphinx.util.docutils import SphinxDirective
 
 
 class Claims(SphinxDirective):
-    has_content = False
-
     def run(self):
         found = []
         for name in self.env.external_site_map:

@@ -52,12 +52,13 @@ def texts_of(figure):
 
 def ground(figure, texts):
     """The figure without these texts, as luminances (height, width)."""
+    alphas = [text.get_alpha() for text in texts]
     for text in texts:
         text.set_alpha(0)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=figure.dpi, bbox_inches=None)
-    for text in texts:
-        text.set_alpha(None)
+    for text, alpha in zip(texts, alphas):
+        text.set_alpha(alpha)
     return luminance(np.asarray(Image.open(buffer).convert("RGB")) / 255)
 
 

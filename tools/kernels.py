@@ -24,9 +24,9 @@ ANSI_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 ALIKE, ALIKE_ELSEWHERE = 0.99, 0.8
 THUMBNAIL = 24  # pixels a side
 
-# Runs before the first cell of a notebook; looks at each figure that is shown, and for
-# chance that the cells share. A cell that takes chance from a generator
-# that all share must seed it itself: else its numbers depend on the cells before it.
+# Runs before the first cell of a notebook. It looks at the text of each figure, and
+# watches chance: a cell that takes it from a generator that all share must seed it
+# itself, else its numbers depend on the cells before it.
 WATCH = """
 import random as _random, sys as _sys
 
@@ -152,13 +152,12 @@ def only_exercises(notebook):
     """A copy with the setup cell and the exercises: answers, checks, solutions."""
     alone = copy.deepcopy(notebook)
     alone.cells = [
-        cell for cell in code(alone) if cell.id == "bootstrap" or part_of_exercise(cell)
+        cell
+        for cell in code(alone)
+        if cell.id == "bootstrap"
+        or re.search(r"\b(answer|check|solution)_\d+\b", cell.source)
     ]
     return alone
-
-
-def part_of_exercise(cell):
-    return re.search(r"\b(answer|check|solution)_\d+\b", cell.source) is not None
 
 
 def last_error(notebook):

@@ -515,15 +515,14 @@ class Grouped(Policy):
             raise ValueError(
                 f"groups must hold each switch from 0 on once, got {groups}"
             )
-        for group in self.groups:
-            _check_listed(len(group))
         super().__init__(len(switches))
-        self.widths = [2 ** len(group) for group in self.groups]
-        self.width = sum(self.widths)
+        self.joints = [Joint(len(group)) for group in self.groups]
+        self.width = sum(joint.width for joint in self.joints)
 
     def _softmaxes(self, outputs):
-        """Each group with the logits of its combinations."""
-        return zip(self.groups, outputs.split(self.widths, -1))
+        """Each group with its softmax and the logits of its combinations."""
+        widths = [joint.width for joint in self.joints]
+        return zip(self.groups, self.joints, outputs.split(widths, -1))
 
     def log_table(self, outputs):
         self._check(outputs)
@@ -532,31 +531,29 @@ class Grouped(Policy):
     def log_prob(self, outputs, actions):
         self._check(outputs, actions=actions)
         return sum(
-            Joint(len(group)).log_prob(logits, actions[..., group])
-            for group, logits in self._softmaxes(outputs)
+            joint.log_prob(logits, actions[..., group])
+            for group, joint, logits in self._softmaxes(outputs)
         )
 
     def best(self, outputs):
         self._check(outputs)
         actions = outputs.new_empty(*outputs.shape[:-1], self.actuators)
-        for group, logits in self._softmaxes(outputs):
-            actions[..., group] = Joint(len(group)).best(logits)
+        for group, joint, logits in self._softmaxes(outputs):
+            actions[..., group] = joint.best(logits)
         return actions
 
     def entropy(self, outputs):
         self._check(outputs)
         return sum(
-            Joint(len(group)).entropy(logits)
-            for group, logits in self._softmaxes(outputs)
+            joint.entropy(logits) for _, joint, logits in self._softmaxes(outputs)
         )
 
     def sample(self, outputs, uniforms):
         self._check(outputs, uniforms=uniforms)
         shape = torch.broadcast_shapes(outputs.shape[:-1], uniforms.shape[:-1])
         actions = outputs.new_empty(*shape, self.actuators)
-        for group, logits in self._softmaxes(outputs):
-            drawn = Joint(len(group)).sample(logits, uniforms[..., group])
-            actions[..., group] = drawn
+        for group, joint, logits in self._softmaxes(outputs):
+            actions[..., group] = joint.sample(logits, uniforms[..., group])
         return actions
 
 

@@ -139,7 +139,10 @@ def lines(frame, x, y, hue="method", ax=None, labels=True, log=False, **options)
 
 
 def ends(ax, x, heights, names, colours=PALETTE) -> None:
-    """Write `names` to the right of (x, heights), in colour, none on another."""
+    """Write `names` to the right of (x, heights), in colour.
+
+    `finish` moves them apart, when all else has its place.
+    """
     for height, name, colour in zip(heights, names, colours):
         ax.annotate(
             textwrap.fill(str(name), 18),
@@ -151,7 +154,6 @@ def ends(ax, x, heights, names, colours=PALETTE) -> None:
             annotation_clip=False,
             gid="end",
         )
-    _spread(ax)
 
 
 def _spread(ax):
@@ -202,6 +204,6 @@ def finish(ax, title, **settings) -> None:
     """
     ax.set(**settings)
     ax.figure.suptitle(textwrap.fill(title, 42), x=0.01, ha="left")
-    for each in ax.figure.axes:  # the title has moved them
+    for each in ax.figure.axes:
         _spread(each)
     plt.show()

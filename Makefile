@@ -1,19 +1,21 @@
-# Each command sets up what it needs, once: a virtual environment in .venv, made by uv
-# where it is installed, and by venv and pip where it is not.
+# Each command sets up what it needs, once: a virtual environment in .venv (a learner's in
+# .venv-learn), made by uv where it is installed, and by venv and pip where it is not.
 
 PYTHON ?= python3
 SEEDS ?= 3
 UV := $(shell command -v uv)
-BIN := .venv/bin
+VENV := .venv
+.venv-learn/%: VENV := .venv-learn
+BIN = $(VENV)/bin
 
 ifdef UV
-NEW_VENV := uv venv --quiet --clear --python $(PYTHON) .venv
-INSTALL := uv pip install --quiet --python $(BIN)/python
-CPU_TORCH := $(INSTALL) --torch-backend=cpu 2>/dev/null
+NEW_VENV = uv venv --quiet --clear --seed --python $(PYTHON) $(VENV)
+INSTALL = uv pip install --quiet --python $(BIN)/python
+CPU_TORCH = $(INSTALL) --torch-backend=cpu 2>/dev/null
 else
-NEW_VENV := $(PYTHON) -m venv --clear .venv
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-CPU_TORCH := $(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX),false)
+NEW_VENV = $(PYTHON) -m venv --clear $(VENV)
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CPU_TORCH = $(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX),false)
 endif
 
 # The stored outputs are those of the first seeds.
@@ -21,10 +23,12 @@ unexport BOOK_SEED
 # Without it every kernel of a recent Python warns about debugging.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help book test notebooks test-seeds test-colab format bench mutants ppo colab lock clean
+.PHONY: help learn book workshop test notebooks test-seeds test-colab format bench mutants ppo colab wheels lock clean
 
 help:
+	@echo "make learn                    what a learner needs, and nothing else"
 	@echo "make book                     build the book from the stored outputs"
+	@echo "make workshop                 pack all that a room without a network needs into one zip"
 	@echo "make test                     check everything the book says"
 	@echo "make notebooks [NB=FILE]      run the notebooks and store their outputs"
 	@echo "make test-seeds [SEEDS=LIST]  run the notebooks under other seeds: a list, or how many"
@@ -34,12 +38,21 @@ help:
 	@echo "make mutants [ONLY=PATTERN]   break the helpers in small ways, and see which tests notice (an hour)"
 	@echo "make ppo                      train Stable-Baselines3's PPO on the tanks again (half an hour)"
 	@echo "make colab REPO=OWNER/NAME    set the repository's address on GitHub"
+	@echo "make wheels                   fill a folder to install from without a network; for others with"
+	@echo "                              PLATFORM=windows, macos or linux, and PYTHON_VERSION=3.12"
 	@echo "make lock                     pin the requirements again (needs uv)"
 	@echo "make clean                    remove what these commands made"
+
+learn: .venv-learn/installed
+	.venv-learn/bin/python check_setup.py
+	@echo "To start, type: .venv-learn/bin/jupyter lab book"
 
 book: .venv/book-installed
 	$(BIN)/jupyter-book build -W -n --keep-going .
 	@echo "The book is in $(CURDIR)/_build/html/index.html: open it in a browser."
+
+workshop: book
+	$(BIN)/python tools/workshop.py
 
 test: .venv/all-installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
@@ -75,13 +88,19 @@ ppo: .venv/all-installed
 colab: .venv/all-installed
 	$(BIN)/python tools/notebooks.py colab "$(REPO)"
 
+wheels: .venv/book-installed
+	$(BIN)/python tools/wheels.py $(if $(PLATFORM),--platform $(PLATFORM)) \
+	    $(if $(PYTHON_VERSION),--python $(PYTHON_VERSION)) \
+	    $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+
 lock:
 	$(if $(UV),,$(error make lock needs uv))
 	$(UV) $(COMPILE) requirements.txt -o requirements.lock
 	$(UV) $(COMPILE) requirements-book.txt -c requirements.lock -o requirements-book.lock
+	$(UV) $(COMPILE) pyproject.toml requirements-learn.txt -c requirements.lock -o requirements-learn.lock
 
 clean:
-	rm -rf _build .venv .venv-colab mutants
+	rm -rf _build .venv .venv-colab .venv-learn mutants wheels
 
 # A stamp is touched last, so an interrupted installation is done again.
 .venv/made:
@@ -94,13 +113,25 @@ clean:
 	@touch $@
 
 # PyTorch's build for the CPU where its index can be reached. It needs no CUDA, which is
-# all that the lock has for Linux alone. Else PyPI's build, with CUDA.
-.venv/all-installed: requirements.lock pyproject.toml | .venv/made
-	$(CPU_TORCH) --no-deps $$(grep -E '^torch(vision)?=' requirements.txt) \
-	    && sed "/== 'linux'/,/[^\]$$/d" requirements.lock > .venv/lock \
-	    || cp requirements.lock .venv/lock
-	$(INSTALL) --require-hashes --no-deps -r .venv/lock
+# all that a lock has for Linux alone. Else PyPI's build, with CUDA.
+define install_with_torch
+	$(CPU_TORCH) --no-deps $$(grep -oE '^torch(vision)?==[^ ]+' $<) \
+	    && sed "/== 'linux'/,/[^\]$$/d" $< > $(VENV)/lock \
+	    || cp $< $(VENV)/lock
+	$(INSTALL) --require-hashes --no-deps -r $(VENV)/lock
 	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+endef
+
+.venv/all-installed: requirements.lock pyproject.toml | .venv/made
+	$(install_with_torch)
+
+.venv-learn/installed: requirements-learn.lock pyproject.toml | .venv-learn/made
+	$(install_with_torch)
+
+.venv-learn/made:
+	@$(PYTHON) check_setup.py --before
+	$(NEW_VENV)
 	@touch $@
 
 COMPILE := pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes

@@ -86,7 +86,7 @@ def yeast() -> tuple[torch.Tensor, torch.Tensor]:
     """
     table = torch.from_numpy(
         np.loadtxt(
-            files("helpers").joinpath("data/yeast.csv.gz"), delimiter=",", skiprows=1
+            files("helpers").joinpath("data/yeast.csv.bz2"), delimiter=",", skiprows=1
         )
     )
     return table[:, :103].clone(), table[:, 103:].clone()

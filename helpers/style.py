@@ -47,7 +47,7 @@ def use() -> None:
             "axes.titlelocation": "left",
             "axes.titlesize": SIZE,
             "figure.constrained_layout.use": True,
-            "figure.dpi": 200,
+            "figure.dpi": 300,  # twice a slide of 690 pixels
             "figure.figsize": (WIDTH, 3),
             "figure.titlesize": 12,
             "figure.titleweight": "bold",

@@ -32,7 +32,22 @@ def build():
 
 
 @pytest.fixture(scope="session")
-def site(build, tmp_path_factory):
+def sources():
+    """Copy what `make book` reads into a folder; return the folder."""
+
+    def copied(folder):
+        for name in ("_config.yml", "_toc.yml", "pyproject.toml", "LICENSE"):
+            shutil.copy(ROOT / name, folder)
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        for name in ("book", "tools", "teach", "helpers"):
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        return folder
+
+    return copied
+
+
+@pytest.fixture(scope="session")
+def site(build, sources, tmp_path_factory):
     """The folder of the built pages, made from a copy: the working tree stays clean.
 
     The processes of pytest-xdist share one, which the first of them builds.
@@ -43,15 +58,7 @@ def site(build, tmp_path_factory):
     pages = folder / "site"
     with FileLock(folder / "site.lock"):
         if not pages.exists():
-            source = tmp_path_factory.mktemp("source")
-            for name in ("_config.yml", "_toc.yml"):
-                shutil.copy(ROOT / name, source)
-            for name in ("book", "tools"):
-                shutil.copytree(
-                    ROOT / name,
-                    source / name,
-                    ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
-                )
+            source = sources(tmp_path_factory.mktemp("source"))
             built = build(source)
             assert built.returncode == 0, built.stdout
             (source / "_build" / "html").rename(pages)

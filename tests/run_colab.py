@@ -1,9 +1,11 @@
 """Run every notebook as Colab meets it: its Python, its packages, an empty folder.
 
-The notebook's own first cell installs `helpers` from the repository's address, for
-which git is given a snapshot of the working tree; then every output is compared with
-the stored one. This file needs nothing but Python and git. With the argument `find` it
-only looks for Colab's Python, with `prepare` it only installs the packages.
+These are the self-contained notebooks of tools/editions.py: no address is set, and
+where nothing is missing there is no network either. Every output is compared with the
+stored one. The first cell is tried by itself where something is wrong, and where it
+installs `helpers` from an address, for which git is given a snapshot of the working
+tree. This file needs nothing but Python and git. With the argument `find` it only looks
+for Colab's Python, with `prepare` it only installs the packages.
 """
 
 import os
@@ -18,11 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / ".venv-colab"
 CONSTRAINTS = ROOT / "tests" / "colab-constraints.txt"
-BOOTSTRAP = ROOT / "tools" / "bootstrap_cell.py"
-TAG = re.search(r'^TAG = "(.*)"$', BOOTSTRAP.read_text("utf-8"), re.M)[1]
+CELL = (ROOT / "tools" / "bootstrap_cell.py").read_text("utf-8")
+TAG = re.search(r'^TAG = "(.*)"$', CELL, re.M)[1]
 REPO = "owner/name"
 AT_ONCE = 2  # notebooks
-# What Colab has of what the book uses (it has no torchmetrics), and of what compares.
+NOT_IN_COLAB = "torchmetrics", "efficientnet_lite0"
+# What Colab has of what the book uses, and of what compares.
 PACKAGES = [
     "gymnasium",
     "ipykernel",
@@ -45,14 +48,26 @@ PACKAGES = [
     "pillow",
     "threadpoolctl",
 ]
-# The first cell alone, as a reader sees it go wrong.
-SHOW_ERROR = """
+# The first cell alone: what it prints, or what a reader sees where it goes wrong.
+FIRST_CELL = """
 import sys, nbclient, nbformat
-cell = nbformat.v4.new_code_cell(open(sys.argv[1]).read())
-notebook = nbformat.v4.new_notebook(cells=[cell])
+notebook = nbformat.read(sys.argv[1], as_version=4)
+[cell] = notebook.cells = [cell for cell in notebook.cells if cell.id == "bootstrap"]
 nbclient.NotebookClient(notebook, kernel_name="python3", allow_errors=True).execute()
-[output] = cell.outputs
-print(*output.traceback, sep="\\n")
+for output in cell.outputs:
+    print(output.get("text") or "\\n".join(output.traceback), end="")
+"""
+# Put into an environment, it leaves this computer alone in the world.
+NO_NETWORK = """
+import socket
+connect = socket.socket.connect
+
+def connect_here(self, address):
+    if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1"):
+        raise OSError("there is no network")
+    return connect(self, address)
+
+socket.socket.connect = connect_here
 """
 
 
@@ -89,7 +104,9 @@ def find_python():
 def install():
     """Put Colab's versions into .venv-colab, once."""
     stamp = BASE / "installed"
-    wanted = CONSTRAINTS.read_text("utf-8") + " ".join(PACKAGES)
+    # Once a week, the newest versions instead of Colab's.
+    limits = [] if os.environ.get("NEWEST") else ["-c", CONSTRAINTS]
+    wanted = f"{limits} {PACKAGES} {CONSTRAINTS.read_text('utf-8')}"
     if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
     python = find_python()
@@ -102,8 +119,7 @@ def install():
             "pip",
             "install",
             "--quiet",
-            "-c",
-            CONSTRAINTS,
+            *limits,
             *PACKAGES,
         ],
         check=True,
@@ -146,7 +162,7 @@ def snapshot(folder):
         subprocess.run([*git, *arguments], check=True)
 
 
-def overlay(folder):
+def overlay(folder, network=True):
     """A throw-away environment on top of .venv-colab: what is installed stays in it.
 
     Returns its Python.
@@ -157,6 +173,9 @@ def overlay(folder):
     [packages] = folder.glob("lib/python*/site-packages")
     [base] = BASE.glob("lib/python*/site-packages")
     (packages / "base.pth").write_text(f"{base}\n")
+    if not network:
+        (packages / "no_network.py").write_text(NO_NETWORK)
+        (packages / "no_network.pth").write_text("import no_network\n")
     return folder / "bin" / "python"
 
 
@@ -171,32 +190,64 @@ def freeze(python):
     )
 
 
-def problem_without_address(folder):
-    """What is wrong with the first cell where no address is set, or None."""
+def said(notebook, folder, network=False, **files):
+    """What the first cell of a notebook says, alone in a folder of its own.
+
+    files: texts of files that lie beside it.
+    """
     folder.mkdir()
-    cell = folder / "first_cell.py"
-    cell.write_text(BOOTSTRAP.read_text("utf-8"), "utf-8")
-    python = overlay(folder / "environment")
-    shown = subprocess.run(
-        [python, "-c", SHOW_ERROR, cell], cwd=folder, capture_output=True, text=True
+    python = overlay(folder / "environment", network)
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+    command = [python, "-c", FIRST_CELL, notebook]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
+
+
+def problems_of_first_cells(made, folder):
+    """Pairs: what is tried with a first cell, and what is wrong with what it says."""
+    folder.mkdir()
+    plain, with_address = folder / "plain.ipynb", folder / "address.ipynb"
+    source = (ROOT / "book" / "loss.ipynb").read_text("utf-8")
+    plain.write_text(re.sub(r'(REPO = \\")[^"]*', r"\1", source), "utf-8")
+    with_address.write_text(
+        re.sub(r'(REPO = \\")[^"]*', rf"\g<1>{REPO}", source), "utf-8"
     )
-    if shown.stdout.count("\n") != 1 or not shown.stdout.startswith(
-        "The book's helpers are not installed"
+    ready = rf"The book's helpers {TAG} are ready\.\n"
+    loss, evaluation = made / "loss.ipynb", made / "evaluation.ipynb"
+    for what, expected, arguments in (
+        ("no helpers, no address", r"The book's helpers .* offers\.\n?", {}),
+        ("helpers in the cell", ready, {"notebook": loss}),
+        (
+            "another helpers.py beside it",
+            ready,
+            {"notebook": loss, "helpers": "__version__ = '0.1.0'"},
+        ),
+        (
+            "another helpers.py, and none in the cell",
+            r".*helpers\.py hides the book's helpers .*\.\n?",
+            {"notebook": with_address, "network": True, "helpers": ""},
+        ),
+        (
+            "a package is missing, no network",
+            r"(?s).*Could not install torchmetrics.*: connect to the network .*\n?",
+            {"notebook": evaluation},
+        ),
+        ("helpers from an address", "", {"notebook": with_address, "network": True}),
     ):
-        return f"it should say so in one sentence:\n{shown.stdout}{shown.stderr}"
+        arguments = {"notebook": plain, **arguments}
+        found = said(folder=folder / what, **arguments)
+        fine = re.fullmatch(expected, found)
+        yield what, None if fine else f"it says\n{found}"
 
 
-def problem_with(path, folder):
-    """What is wrong with a notebook that is run alone, or None."""
+def problem_with(made, folder):
+    """What is wrong with a self-contained notebook that is run alone, or None."""
     (folder / "content").mkdir(parents=True)
-    copied = folder / "content" / path.name
-    text, count = re.subn(
-        r'(REPO = \\")[^"]*\\"', rf'\g<1>{REPO}\\"', path.read_text("utf-8")
-    )
-    if count != 1:
-        return f"it has {count} lines that set REPO"
-    copied.write_text(text, "utf-8")
-    python = overlay(folder / "environment")
+    copied = folder / "content" / made.name
+    shutil.copy(made, copied)
+    needs = re.search(r"NEEDS = (\{.*?\})", made.read_text("utf-8"))[1]
+    missing = any(name in needs for name in NOT_IN_COLAB)
+    python = overlay(folder / "environment", network=missing)
     before = freeze(python)
     notebooks = ROOT / "tools" / "notebooks.py"
     command = [python, notebooks, "check", "--other-versions", copied]
@@ -207,8 +258,8 @@ def problem_with(path, folder):
     if before - after:
         changed = f"{sorted(before - after)} became {sorted(after - before)}"
         return f"its first cell changed what was there: {changed}"
-    if not any(line.startswith("multilabel-book-helpers") for line in after):
-        return "its first cell installed no helpers"
+    if missing != bool(after - before):
+        return f"its first cell should install what is missing: {after - before}"
 
 
 def main():
@@ -233,14 +284,20 @@ def main():
             }
         )
         snapshot(temporary / "repository")
-        alone = problem_without_address(temporary / "alone")
-        failed = report("the first cell alone, without an address", alone)
-        paths = sorted((ROOT / "book").glob("*.ipynb"))
+        editions = ROOT / "tools" / "editions.py"
+        subprocess.run([BASE / "bin" / "python", editions, temporary], check=True)
+        made = temporary / "self-contained"
+        failed = done = 0
+        for what, problem in problems_of_first_cells(made, temporary / "first"):
+            failed += report(f"the first cell: {what}", problem)
+            done += 1
+        paths = sorted(made.glob("*.ipynb"))
         folders = [temporary / path.stem for path in paths]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for path, problem in zip(paths, pool.map(problem_with, paths, folders)):
                 failed += report(path.name, problem)
-        print(f"{len(paths) + 1 - failed} passed, {failed} failed")
+                done += 1
+        print(f"{done - failed} passed, {failed} failed")
     return failed
 
 

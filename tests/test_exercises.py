@@ -1,13 +1,19 @@
+import base64
 import itertools
+import json
 import math
 import re
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from helpers.exercises import Exercise
+from helpers.exercises import Exercise, Sealed
 
 
 class Refuses:
@@ -369,3 +375,173 @@ def test_a_hint_for_two_letters_is_given_once():
 def test_bad_letters(right, each, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         Exercise("Your turn 1", right=right, each=each)
+
+
+# Sealed: the same verdicts, without the answers
+
+
+@pytest.mark.parametrize("module", ["numpy", "torch"])
+def test_it_needs_the_standard_library_alone(module):
+    code = f"""
+import sys
+sys.modules[{module!r}] = None
+from helpers.exercises import Exercise, Sealed
+exercise = Exercise("Exercise", right=[0.5, 1], hints=[([1, 0.5], "Turn it around.")])
+for check in (exercise, Sealed("Exercise", exercise.sealed())):
+    check((0.5, 1)), check([1, 1 / 2]), check(3)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = [
+        "Exercise: right.",
+        "Exercise: not yet. Turn it around.",
+        "Exercise: not yet. The answer should be numbers of shape (2,), and this is a "
+        "number.",
+    ]
+    assert ended.stdout.splitlines() == 2 * said, ended.stderr
+
+
+def sealed(exercise, **options):
+    return Sealed(exercise.name, exercise.sealed(**options), of=exercise.of)
+
+
+ODD = [
+    *(..., None, True, False, 0, 1, -1, 25, 0.5, math.nan, math.inf, -math.inf),
+    *("", "LCP", "l c p", "é", "\ud800", b"LCP", (), [], [[]], [[], []], [[1], [1, 2]]),
+    *([1, "2"], [[1, 2], 3], ["cat", "dog"], ["cat,dog"], [True, False], range(1, 4)),
+    *({"a": 1}, {1, 2}, 1j, Fraction(1, 3), 10**400, [10**400], Refuses(), len),
+    *(np.float32(0.25), np.array([1, 2, 3]), np.array([["a"]]), torch.tensor([1.0])),
+]
+
+
+@pytest.mark.parametrize("answer", ODD, ids=lambda answer: repr(answer)[:30])
+@pytest.mark.parametrize(
+    "exercise",
+    [
+        NUMBER,
+        LIST,
+        SETUPS,
+        Exercise("Exercise", right=True, hints=[(False, "No."), ("no", "A bool.")]),
+        Exercise("Exercise", right="LCP", hints=[("", "Nothing."), ([], "A list.")]),
+        Exercise("Exercise", right=["cat", "dog"], hints=[(["cat,dog"], "One.")]),
+        Exercise("Exercise", right=[[True], [False]], hints=[([[0], [0]], "None.")]),
+        Exercise("Exercise", right=math.inf, hints=[(-math.inf, "Down.")]),
+        Exercise("Exercise", right=[]),
+        Exercise("Exercise", right=9, of=lambda f: f(3), hints=[(abs, "Nothing.")]),
+    ],
+)
+def test_sealed_says_the_same_of_odd_answers(exercise, answer):
+    assert sealed(exercise).verdict(answer) == exercise.verdict(answer)
+
+
+NUMBERS = st.one_of(
+    st.integers(-20, 20),
+    st.fractions(-2, 2, max_denominator=12),
+    st.floats(-1e3, 1e3),
+    st.integers(-(10**13), 10**13),
+    st.floats(-1e13, 1e13),
+)
+TOLERANCES = [0, 1e-9, 1e-4, 0.01, 0.02, 0.05, 0.4, 0.5, 3]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_sealed_says_the_same_of_numbers(data):
+    right = data.draw(st.one_of(NUMBERS, st.lists(NUMBERS, min_size=1, max_size=4)))
+    tolerance = data.draw(st.sampled_from(TOLERANCES))
+
+    def near(value):
+        """The value, each number moved by at most three times what is allowed."""
+        if isinstance(value, list):
+            return [near(item) for item in value]
+        moved = data.draw(st.one_of(st.just(0), st.floats(-3, 3)))
+        # At the very edge the two may differ.
+        assume(tolerance or abs(abs(moved) - 1) > 1e-2)
+        assume(abs(abs(moved) - 1) > 1e-5)
+        room = tolerance + 1e-12 * abs(float(value))
+        assume(abs(abs(moved) - 1) * room > 20 * math.ulp(float(value)) or not moved)
+        return float(value) + moved * room
+
+    wrong = data.draw(st.one_of(NUMBERS, st.lists(NUMBERS, min_size=1, max_size=4)))
+    try:
+        exercise = Exercise(
+            "Exercise", right=right, hints=[(wrong, "Look.")], tolerance=tolerance
+        )
+    except ValueError:
+        assume(False)  # the wrong answer is right
+    check = sealed(exercise)
+    for answer in (right, wrong, near(right), near(wrong)):
+        assert check.verdict(answer) == exercise.verdict(answer)
+
+
+def test_the_edge_of_the_tolerance_is_inside():
+    for tolerance, right in itertools.product(
+        [0.01, 0.02, 0.05, 0.5], [0.25, 1 / 3, 7]
+    ):
+        check = sealed(Exercise("Exercise", right=right, tolerance=tolerance))
+        for side in (-1, 1):
+            assert check.verdict(right + side * tolerance) == "right."
+            assert check.verdict(right + side * tolerance * 1.001) == "not yet."
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text("ABCDE", min_size=1, max_size=5),
+    st.lists(st.text("ABCDEx ,é", max_size=6), min_size=20, max_size=20),
+    st.data(),
+)
+def test_sealed_says_the_same_of_letters(right, answers, data):
+    hint = st.one_of(
+        st.text(), st.dictionaries(st.sampled_from("ABCDEX"), st.text(), max_size=4)
+    )
+    each = data.draw(st.lists(hint, min_size=len(right), max_size=len(right)))
+    for letter, hints in zip(right, each):
+        if isinstance(hints, dict):
+            hints.pop(letter, None)
+    exercise = Exercise("Exercise", right=right, each=each)
+    check = sealed(exercise)
+    for answer in [right, right.lower(), *answers]:
+        assert check.verdict(answer) == exercise.verdict(answer)
+
+
+def test_a_reason_is_told_after_right():
+    check = sealed(NUMBER, reason="A quarter, é.")
+    assert check.verdict(1 / 4) == "right. A quarter, é."
+    assert check.verdict(0.75) == "not yet. The rest."
+
+
+def test_nothing_can_be_read_off_a_seal():
+    seal = json.loads(base64.b64decode(SETUPS.sealed("loss", "A good reason.")))
+    text = json.dumps(seal)
+    for word in ("LCP", "CLT", "One", "Three", "Turn it", "good"):
+        assert word not in text
+        assert base64.b64encode(word.encode()).decode()[:4] not in text
+    # Of whole numbers nothing is left, and of others what the grid does not tell.
+    for right in (1, 0.75, [0, 1, 12]):
+        exercise = Exercise("Exercise", right=right, tolerance=1e-4)
+        [answer] = json.loads(base64.b64decode(exercise.sealed()))["answers"]
+        assert {shift for _, shift in answer["grid"]} == {0}
+
+
+def test_a_seal_is_the_same_each_time_and_another_elsewhere():
+    assert SETUPS.sealed("loss") == SETUPS.sealed("loss") != SETUPS.sealed("setups")
+    first, second = (
+        json.loads(base64.b64decode(Exercise(name, right=3).sealed()))["answers"][0]
+        for name in ("Your turn 1", "Your turn 2")
+    )
+    assert first["hash"] != second["hash"]
+
+
+def test_what_cannot_be_sealed():
+    exercise = Exercise("Exercise", right=3, hints=[({"a": 1}, "A number.")])
+    with pytest.raises(ValueError, match=r"^a dict cannot be sealed, got \{'a': 1\}$"):
+        exercise.sealed()
+
+
+def test_sealed_prints_one_sentence(capsys):
+    seal = NUMBER.sealed()
+    check = Sealed("Exercise 1", f"\n{seal[:50]}\n{seal[50:]}\n")
+    assert check(...) is None and check(0.75) is None
+    assert capsys.readouterr().out.splitlines() == [
+        "Exercise 1: not answered yet.",
+        "Exercise 1: not yet. The rest.",
+    ]

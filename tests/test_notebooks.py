@@ -12,6 +12,7 @@ import statistics
 import nbformat
 import pytest
 
+import editions
 import notebooks
 from kernels import code, execute, only_exercises, tags
 from typed_numbers import MARKDOWN, typed_numbers
@@ -148,11 +149,16 @@ def test_bootstrap(notebook):
     assert "hide-input" in tags(first)
 
 
-def test_hidden_cells_are_hidden_in_colab_too(notebook):
-    """Tags hide a cell in the book; in Colab the metadata and the first line do."""
+def test_hidden_cells_are_hidden_everywhere(notebook):
+    """Tags hide a cell in the book; elsewhere the metadata and the first line do."""
     expected = [cell.id for cell in code(notebook) if hidden(cell)]
     assert [
         cell.id for cell in code(notebook) if cell.metadata.get("cellView") == "form"
+    ] == expected
+    assert [
+        cell.id
+        for cell in code(notebook)
+        if cell.metadata.get("jupyter") == {"source_hidden": True}
     ] == expected
     assert [
         cell.id for cell in code(notebook) if cell.source.startswith("# @title ")
@@ -173,7 +179,7 @@ def test_figures(notebook):
             == 1
         ), cell.id
         settings = cell.metadata.get("mystnb", {})
-        caption = settings.get("figure", {}).get("caption", "")
+        caption = editions.caption_of(notebook, cell)
         alt = settings.get("image", {}).get("alt", "")
         assert caption.strip(), f"{cell.id} has no caption"
         assert len(alt) >= 40 and alt.strip().endswith("."), (
@@ -183,6 +189,11 @@ def test_figures(notebook):
         assert settings["figure"].get("name", "").startswith("fig-"), (
             f"{cell.id} has no name that starts with fig-"
         )
+        [shown] = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+        assert shown.metadata == {"image/png": {"alt": alt}}, cell.id
+    captions = [cell for cell in markdown(notebook) if "caption" in tags(cell)]
+    assert len(captions) == len(figures(notebook))
+    assert all(cell.source.startswith("**Figure.** ") for cell in captions)
 
 
 def test_names_are_used_once_in_the_book():
@@ -205,6 +216,10 @@ def test_claims(notebook):
                 assert output.data[kind] == said, (
                     "the metadata says another claim than the text: `make notebooks`"
                 )
+            strong = MARKDOWN.renderInline(f"**{claimed['statement']}.**")
+            assert strong.startswith("<strong>") and strong.endswith("</strong>"), (
+                "a star in a statement ends its bold type: write $w^*$"
+            )
     assert len(claims(notebook)) >= 5
     for cell in code(notebook):
         claimed = any("claim" in output.get("metadata", {}) for output in cell.outputs)
@@ -230,7 +245,7 @@ def test_anatomy(notebook):
     header = next(
         paragraph
         for paragraph in before.split("\n\n")
-        if "[Open in Colab](" in paragraph
+        if editions.LINK.search(paragraph)
     )
     assert re.search(r"\b\d+ minutes?\b", header), f"how many minutes to read? {header}"
     assert re.search(r"\b\d+ (s|seconds?)\b", header), (
@@ -251,7 +266,7 @@ def test_anatomy(notebook):
 
 
 def test_short(notebook):
-    texts = [cell.source for cell in markdown(notebook)]
+    texts = [cell.source for cell in markdown(notebook) if "caption" not in tags(cell)]
     words = sum(len(text.split()) for text in texts)
     assert words <= MOST_WORDS
     [answer] = re.findall(
@@ -426,12 +441,11 @@ def said(cell):
 def test_no_typed_number(notebook):
     # The header states minutes and seconds: tests/bench.py measures those.
     texts = {
-        cell.id: re.sub(r"(?m)^.*\[Open in Colab\].*$", "", cell.source)
+        cell.id: re.sub(rf"(?m)^.*{editions.LINK.pattern}.*$", "", cell.source)
         for cell in markdown(notebook)
     }
     for cell in figures(notebook):
         settings = cell.metadata["mystnb"]
-        texts[f"caption of {cell.id}"] = settings["figure"]["caption"]
         texts[f"alt text of {cell.id}"] = settings["image"]["alt"]
     shown = [cell.source for cell in code(notebook) if not hidden(cell)]
     found = {

@@ -47,6 +47,7 @@ NOT_IMPORTED = {
     "pytest-xdist": "runs tests side by side",
     "ruff": "runs below",
     "setuptools": "installs helpers without a network",
+    "zizmor": "looks at the workflows",
 }
 # Helpers that neither a chapter nor a tool nor another helper uses: who does.
 FOR_READERS = {

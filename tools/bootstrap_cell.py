@@ -1,10 +1,18 @@
 # @title Setup: one thread, and the book's helpers (run this cell first)
+import base64
+import importlib.metadata
+import io
 import os
 import subprocess
 import sys
+import tempfile
+import zipfile
+from importlib.util import find_spec
 
 REPO = ""
-TAG = "v0.2.0"
+TAG = "v0.3.0"
+EMBEDDED = ""  # in a notebook that runs anywhere: the helpers and their data, zipped
+NEEDS = {}  # there: what this chapter imports
 # Before PyTorch is imported. In models this small a second thread gains little, and
 # beside other work it waits for long.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -15,31 +23,61 @@ class Stop(Exception):
         return [str(self)]  # a sentence, no traceback
 
 
-try:
-    import helpers
-except ImportError:
-    if not REPO:
-        raise Stop(
-            "The book's helpers are not installed, and REPO names no repository to "
-            "install them from: run `pip install .` in your copy of the book."
-        ) from None
-    url = f"git+https://github.com/{REPO}@{TAG}"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", url]
-    done = subprocess.run(pip, capture_output=True, text=True)
+def install(*packages):
+    """Add packages, and leave those that are there as they are."""
+    versions = {}
+    for package in importlib.metadata.distributions():
+        versions.setdefault(package.name, package.version)  # the first is imported
+    versions.pop("multilabel-book-helpers", None)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as there:
+        there.writelines(f"{name}=={versions[name]}\n" for name in versions if name)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
+    command = [*pip, "--constraint", there.name, *packages]
+    done = subprocess.run(command, capture_output=True, text=True)
+    os.unlink(there.name)
     if done.returncode:
-        said = f"{done.stdout}{done.stderr}"
+        said = (done.stdout + done.stderr).strip()
         raise Stop(
-            f"{said}The book's helpers could not be installed from {url}."
+            f"{said}\nCould not install {', '.join(packages)}: connect to the network "
+            "and run this cell again, or install it in another way."
         ) from None
-    import helpers
-if not hasattr(helpers, "__version__"):
-    hiding = helpers.__file__ or list(helpers.__path__)[0]
-    raise Stop(
-        f"{hiding} hides the book's helpers: give it another name, restart the kernel."
-    )
-if f"v{helpers.__version__}" != TAG:
-    raise Stop(
-        f"This notebook needs the helpers of {TAG}, and v{helpers.__version__} is "
-        "installed: run `pip install .` in your copy of the book, restart the kernel."
-    )
+
+
+def is_there():
+    """Whether the book's helpers can be imported, in this notebook's version."""
+    try:
+        import helpers
+    except ImportError:
+        return False
+    return f"v{getattr(helpers, '__version__', None)}" == TAG
+
+
+if not is_there():
+    for name in [name for name in sys.modules if name.split(".")[0] == "helpers"]:
+        del sys.modules[name]  # another package, or another version of this one
+    if EMBEDDED:
+        missing = [NEEDS[name] for name in NEEDS if find_spec(name) is None]
+        if missing:
+            install(*missing)
+        unpacked = tempfile.TemporaryDirectory(prefix="multilabel-book-")
+        with zipfile.ZipFile(io.BytesIO(base64.b64decode(EMBEDDED))) as archive:
+            archive.extractall(unpacked.name)
+        sys.path.insert(0, unpacked.name)
+        added = f"; installed {', '.join(missing)}" if missing else ""
+        print(f"The book's helpers {TAG} are ready{added}.")
+    elif REPO:
+        install(f"git+https://github.com/{REPO}@{TAG}")
+    else:
+        raise Stop(
+            f"The book's helpers {TAG} are not installed: run `pip install .` in your "
+            "copy of the book, or take the notebook that the book's page offers."
+        )
+    if not is_there():
+        import helpers
+
+        hiding = helpers.__file__ or list(helpers.__path__)[0]
+        raise Stop(
+            f"{hiding} hides the book's helpers {TAG}: give it another name, or "
+            "uninstall it, and restart the kernel."
+        )
 from helpers.claims import claim

@@ -15,6 +15,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat.v4 import new_code_cell
 from PIL import Image
 
+from editions import data_of
+
 AT_ONCE = 2  # notebooks: each computes on one thread
 ANSI_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
@@ -28,7 +30,7 @@ THUMBNAIL = 24  # pixels a side
 # watches chance: a cell that takes it from a generator that all share must seed it
 # itself, else its numbers depend on the cells before it.
 WATCH = """
-import random as _random, sys as _sys
+import os as _os, random as _random, sys as _sys
 
 _chance, _ran = [], []
 
@@ -73,6 +75,16 @@ def _look(shown, *arguments, **options):
     return _format(shown, *arguments, **options)
 
 get_ipython().display_formatter.format = _look
+
+_read = set()
+
+def _open(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes, _os.PathLike)):
+        folder, name = _os.path.split(_os.fsdecode(arguments[0]))
+        if folder.endswith(_os.path.join("helpers", "data")):
+            _read.add(name)
+
+_sys.addaudithook(_open)
 """
 
 # Runs after the last cell.
@@ -82,6 +94,11 @@ from helpers.exercises import Exercise as _Exercise
 
 assert not _chance, f"cells that draw from a shared generator unseeded: {_chance}"
 assert not _faults, "text in figures: " + "; ".join(_faults)
+
+# What the self-contained notebook carries: the checksums are for a cell that its reader
+# switches on.
+_carried = set(DATA) - {"cue_conflict_sha256.txt"}
+assert _read == _carried, f"reads {sorted(_read)}, would carry {sorted(_carried)}"
 
 _threads = {pool["filepath"]: pool["num_threads"] for pool in _pools.threadpool_info()}
 assert _threads and set(_threads.values()) == {1}, f"not on one thread: {_threads}"
@@ -114,6 +131,7 @@ def execute(notebook, folder, *, seed=None, audit=False, go_on=False):
     if audit:
         exercises = sum("solution" in tags(cell) for cell in notebook.cells)
         last = AUDIT.replace("EXERCISES", str(exercises))
+        last = last.replace("DATA", str(data_of(notebook)))
         names = ["watch", *(cell.id for cell in code(notebook)), "audit"]
         tools = repr(str(Path(__file__).parent))
         first = WATCH.replace("CELLS", str(names)).replace("TOOLS", tools)
@@ -191,6 +209,8 @@ def differences(stored, again, at_least=ALIKE):
     """
     found = []
     for before, now in zip(code(stored), code(again), strict=True):
+        if before.id == "bootstrap":
+            continue  # it says what it found on this machine
         old, new = as_text(before.outputs), as_text(now.outputs)
         if old != new:
             lines = difflib.unified_diff(old, new, "stored", "now", lineterm="", n=1)

@@ -1,0 +1,367 @@
+"""Every edition of a chapter, from book/NAME.ipynb and teach/NAME.toml.
+
+`python tools/editions.py FOLDER` writes three notebooks for each chapter into FOLDER:
+
+self-contained/NAME.ipynb: the book's notebook, whose first cell carries `helpers` and
+    the data that this chapter reads. It runs wherever it lies.
+student/NAME.ipynb: the same without outputs, solutions and answers, with predictions
+    to fill in and figures whose titles ask.
+instructor/NAME.ipynb: the same with outputs and solutions, and with notes.
+
+It needs nbformat, and nothing that the notebooks import.
+"""
+
+import ast
+import base64
+import copy
+import io
+import re
+import sys
+import tomllib
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_markdown_cell
+
+import answers
+import teach
+
+ROOT = Path(__file__).resolve().parent.parent
+HELPERS = ROOT / "helpers"
+# The link that runs a chapter, in its opening: tools/notebooks.py writes it.
+LINK = re.compile(r"\[(?:Open in Colab|How to run it)\]\([^)]*\)")
+COLUMNS = 1000  # of the lines in which the first cell carries its archive
+DATE = (1980, 1, 1, 0, 0, 0)  # of every file in it: the same archive each time
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def caption_of(notebook, cell):
+    """The caption of a figure's cell: it is the text of the cell below. Or ""."""
+    after = notebook.cells[notebook.cells.index(cell) + 1 :][:1]
+    if not after or "caption" not in tags(after[0]):
+        return ""
+    return after[0].source.removeprefix("**Figure.** ")
+
+
+# What a chapter reads
+
+
+@cache
+def syntax(path):
+    return ast.parse(path.read_text("utf-8"))
+
+
+def code_of(notebook):
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return ast.parse("\n".join(sources))
+
+
+def imports(tree):
+    """Pairs of a module and a name in it, or None: all that a piece of code imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def used_helpers(notebook):
+    """What a chapter uses of `helpers`, as pieces of syntax: followed from its cells.
+
+    Returns {module: [definitions]}; of a module that is imported, all that is no
+    function and no class runs.
+    """
+    used, to_follow = {}, [(None, code_of(notebook))]
+    while to_follow:
+        module, piece = to_follow.pop()
+        names = {node.id for node in ast.walk(piece) if isinstance(node, ast.Name)}
+        names |= {n.attr for n in ast.walk(piece) if isinstance(n, ast.Attribute)}
+        reached = [(module, name) for name in names] if module else []
+        for of, name in imports(syntax(HELPERS / f"{module}.py") if module else piece):
+            if of == "helpers" and name:  # a module: take what is named as in it
+                reached += [(name, None), *((name, other) for other in names)]
+            elif of.startswith("helpers."):
+                of = of.removeprefix("helpers.")
+                reached += [(of, None), *([(of, name)] if name in names else [])]
+        for of, name in reached:
+            for part in syntax(HELPERS / f"{of}.py").body:
+                runs = not isinstance(part, ast.FunctionDef | ast.ClassDef)
+                wanted = runs if name is None else getattr(part, "name", None) == name
+                if wanted and part not in used.setdefault(of, []):
+                    used[of].append(part)
+                    to_follow.append((of, part))
+    return used
+
+
+def strings(tree):
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def data_of(notebook):
+    """The names of the files in helpers/data that a chapter reads."""
+    parts = [part for parts in used_helpers(notebook).values() for part in parts]
+    found = {text for part in parts for text in strings(part)}
+    return sorted(
+        path.name
+        for path in (HELPERS / "data").iterdir()
+        if f"data/{path.name}" in found
+    )
+
+
+def needs_of(notebook):
+    """{module: requirement}: what a chapter and what it uses of `helpers` import."""
+    trees = [code_of(notebook)]
+    trees += [syntax(HELPERS / f"{module}.py") for module in used_helpers(notebook)]
+    modules = {of.split(".")[0] for tree in trees for of, _ in imports(tree)}
+    # The package of weights is no module: its folder is looked for by name.
+    modules |= {text for tree in trees for text in strings(tree) if text.isidentifier()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    needs = {}
+    for requirement in project["dependencies"]:
+        module = module_of(re.match(r"[\w-]+", requirement)[0])
+        if module in modules:
+            needs[module] = requirement
+    return needs
+
+
+def module_of(package):
+    other = {"pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
+    return other.get(package, package.replace("-", "_"))
+
+
+# The first cell
+
+
+def archive(notebook):
+    """`helpers` with the data that a chapter reads, as the bytes of a zip."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as zipped:
+        for path in sorted(HELPERS.glob("*.py")):
+            add(zipped, f"helpers/{path.name}", path.read_bytes())
+        add(
+            zipped,
+            "helpers/data/SOURCES.md",
+            (HELPERS / "data/SOURCES.md").read_bytes(),
+        )
+        add(zipped, "helpers/LICENSE", (ROOT / "LICENSE").read_bytes())
+        for name in data_of(notebook):
+            content = (HELPERS / "data" / name).read_bytes()
+            if name.endswith(".npz"):
+                content = without_stages(content, strings(code_of(notebook)))
+            add(zipped, f"helpers/data/{name}", content)
+    return buffer.getvalue()
+
+
+def add(zipped, name, content, compression=zipfile.ZIP_DEFLATED):
+    entry = zipfile.ZipInfo(name, DATE)
+    entry.compress_type = compression
+    entry.external_attr = 0o644 << 16
+    zipped.writestr(entry, content)
+
+
+def without_stages(npz, named):
+    """An archive of arrays without the groups ("stage 5/low") that are not named."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(npz)) as before,
+        zipfile.ZipFile(buffer, "w") as after,
+    ):
+        for name in before.namelist():
+            group = name.rpartition("/")[0]
+            if not group or group in named:
+                add(after, name, before.read(name), zipfile.ZIP_LZMA)
+    return buffer.getvalue()
+
+
+def embed(edition, notebook):
+    """Let the first code cell of an edition carry what the chapter needs."""
+    text = base64.b64encode(archive(notebook)).decode()
+    lines = "\n".join(
+        text[start : start + COLUMNS] for start in range(0, len(text), COLUMNS)
+    )
+    first = next(cell for cell in edition.cells if cell.id == "bootstrap")
+    # The archive comes last, so that whoever opens the cell sees the code first.
+    for before, after in (
+        ('EMBEDDED = ""', f'EMBEDDED = """\n{lines}\n"""'),
+        ("NEEDS = {}", f"NEEDS = {needs_of(notebook)!r}"),
+    ):
+        if before not in first.source:
+            raise ValueError(f"the first cell has no line {before!r}")
+        first.source = first.source.replace(before, after, 1)
+
+
+# The notebooks
+
+
+def self_contained(name):
+    """The book's notebook of a chapter, with `helpers` in its first cell."""
+    notebook = teach.notebook_of(name)
+    edition = copy.deepcopy(notebook)
+    edition.cells[0].source = without_link(edition.cells[0].source)
+    embed(edition, notebook)
+    return edition
+
+
+def without_link(source):
+    """The opening of a chapter without the link that runs it: this one is running."""
+    return LINK.sub("run the cell below, then the others", source)
+
+
+def student(name):
+    """The notebook that learners work in: no output, no solution, no answer."""
+    edition, notes = self_contained(name), teach.notes_of(name)
+    questions = {row["cell"]: row["question"] for row in notes["look"]}
+    predictions = {row["cell"]: row["question"] for row in notes["predict"]}
+    exercises = {part.check.id: part for part in answers.exercises_of(edition)}
+    cells = []
+    for cell in edition.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        if "solution" in tags(cell):
+            continue
+        if cell.id in exercises:
+            cell.source = answers.sealed_check(exercises[cell.id], name)
+        if cell.id in predictions:
+            cells.append(to_fill_in(cell, "prediction", predictions[cell.id]))
+        cells.append(cell)
+        if cell.id in questions:
+            cell.source = with_title(cell.source, questions[cell.id])
+            cell.metadata["mystnb"].pop("image")  # the alt text says what is seen
+            cells.append(to_fill_in(cell, "look", "What does the figure show?"))
+    edition.cells = cells
+    return edition
+
+
+def to_fill_in(cell, kind, question):
+    """A cell with a question and room for a learner's sentence."""
+    title = {"prediction": "Before you run the next cell", "look": "Your sentence"}[
+        kind
+    ]
+    return new_markdown_cell(
+        f"**{title}.** {question}\n\n*Write here:*",
+        id=f"{cell.id}-{kind}",
+        metadata={"tags": [kind]},
+    )
+
+
+def title_in(source):
+    """The title in a figure's code, as syntax: the second argument of `finish`."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "style.finish"
+    ]
+    if len(calls) != 1 or len(calls[0].args) < 2:
+        raise ValueError(f"no call style.finish(axes, title) in\n{source}")
+    return calls[0].args[1]
+
+
+def title_of_figure(source):
+    """The title that a figure's code gives it, or its code where it is computed."""
+    title = title_in(source)
+    return title.value if isinstance(title, ast.Constant) else ast.unparse(title)
+
+
+def with_title(source, title):
+    """A figure's code with another title."""
+    old = title_in(source)
+    lines = source.split("\n")
+    start, end = old.lineno - 1, old.end_lineno - 1
+    # Columns of the syntax tree count bytes.
+    before = lines[start].encode()[: old.col_offset].decode()
+    after = lines[end].encode()[old.end_col_offset :].decode()
+    lines[start : end + 1] = [f"{before}{title!r}{after}"]
+    return "\n".join(lines)
+
+
+def instructor(name):
+    """The notebook for the teacher: outputs, solutions, notes and minutes."""
+    edition, notes = self_contained(name), teach.notes_of(name)
+    said = notes_by_cell(notes)
+    cells = []
+    for cell in edition.cells:
+        if "solution" in tags(cell):
+            cell.metadata.pop("cellView", None)
+            cell.metadata.pop("jupyter", None)
+        cells.append(cell)
+        for number, text in enumerate(said.pop(cell.id, []), 1):
+            cells.append(
+                new_markdown_cell(
+                    text,
+                    id=f"{cell.id}-teacher-{number}",
+                    metadata={"tags": ["teacher"]},
+                )
+            )
+    edition.cells = cells
+    return edition
+
+
+def notes_by_cell(notes):
+    """{cell id: [Markdown of a note that stands after it]}."""
+    said = {}
+
+    def say(cell, heading, *lines):
+        quoted = [f"**For the teacher: {heading}**", *lines]
+        text = "\n".join(f"> {line}".rstrip() for line in quoted)
+        said.setdefault(cell, []).append(text)
+
+    say(
+        notes["section"][0]["cell"],
+        f"{sum(row['minutes'] for row in notes['section'])} minutes in all.",
+        "Afterwards, a learner can",
+        "",
+        *(f"- {outcome}" for outcome in notes["outcomes"]),
+        "",
+        "Do not explain yet:",
+        "",
+        *(f"- {row['topic']}: {row['why']}" for row in notes["later"]),
+    )
+    for row in notes["section"]:
+        say(row["cell"], f"{row['minutes']} minutes.", row["note"])
+    for row in notes["predict"]:
+        say(row["cell"], "a prediction.", f"Asked before it: {row['question']}")
+    for row in notes["look"]:
+        say(row["cell"], "a figure to read.", f"Its title asks: {row['question']}")
+    for row in notes["misconception"]:
+        say(
+            row["cell"],
+            f"you may hear {row['answer']}",
+            f"Behind it: {row['thinks']}",
+            f"*Respond:* {row['respond']}",
+        )
+    return said
+
+
+EDITIONS = {
+    "self-contained": self_contained,
+    "student": student,
+    "instructor": instructor,
+}
+
+
+def text_of(notebook):
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook) + "\n"
+
+
+def write_all(folder):
+    for edition, make in EDITIONS.items():
+        (folder / edition).mkdir(parents=True, exist_ok=True)
+        for name in teach.CHAPTERS:
+            path = folder / edition / f"{name}.ipynb"
+            path.write_text(text_of(make(name)), "utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    write_all(Path(sys.argv[1]))

@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import sys
 import sysconfig
 import textwrap
@@ -48,10 +49,11 @@ WORDS = (
 ).split()
 BOOK = "c0df939f"  # how the hash of the book's digits begins
 
+HELPERS = "multilabel-book-helpers"
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 SYSTEM = platform.system()
+OURS = os.path.join(FOLDER, "helpers")  # there is one in a copy of the repository
 ENVIRONMENT = os.path.join(FOLDER, ".venv-learn")
-PYTHON = ".venv-learn\\Scripts\\python" if os.name == "nt" else ".venv-learn/bin/python"
 GB = 1e9
 
 problems = []
@@ -158,8 +160,6 @@ def check_memory():
 
 def check_disk(installed):
     """What is installed takes 1.3 GB, or with CUDA, on Linux alone, 6."""
-    import shutil
-
     free = shutil.disk_usage(FOLDER).free
     text = "%.1f GB free on the disk" % (free / GB)
     if free < (0.3 if installed else 2) * GB:
@@ -179,15 +179,16 @@ def check_folder():
         os.remove(path)
         say("ok", "notebooks can be saved in this folder")
     except OSError:
-        todo = "Move the folder into your own documents, and start the check there."
-        fail("read-only", "Notebooks cannot be saved in %s." % FOLDER, todo)
+        what = "Notebooks cannot be saved here."
+        fail("read-only", what, "Move this folder into your own documents.")
 
 
 def installed_versions():
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in [re.split("[<>]", bounds)[0] for bounds in PACKAGES] + ["jupyterlab"]:
+    names = [re.split("[<>]", bounds)[0] for bounds in PACKAGES]
+    for name in names + ["jupyterlab", HELPERS]:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -196,49 +197,59 @@ def installed_versions():
 
 
 def installing():
-    """The commands that mend the packages, as far as it has come here."""
-    check = PYTHON + " check_setup.py"
-    install = PYTHON + " -m pip install -r requirements-learn.lock"
+    """The commands that are still to be typed here."""
+    python, new = ".venv-learn/bin/python", "python%d.%d"
+    if SYSTEM == "Windows":
+        python, new = ".venv-learn\\Scripts\\python", "py -%d.%d"
+    check = python + " check_setup.py"
+    if os.path.isdir(ENVIRONMENT) and not os.path.samefile(sys.prefix, ENVIRONMENT):
+        return [check]
+    commands = [python + " -m pip install -r requirements-learn.lock"]
+    if os.path.isdir(OURS):
+        commands += [python + " -m pip install --no-deps --no-build-isolation -e ."]
     if not os.path.isdir(ENVIRONMENT):
-        name = "py -%d.%d" if SYSTEM == "Windows" else "python%d.%d"
-        return [name % sys.version_info[:2] + " -m venv .venv-learn", install, check]
-    if os.path.samefile(sys.prefix, ENVIRONMENT):
-        return [install]
-    return [check]
+        commands.insert(0, new % sys.version_info[:2] + " -m venv .venv-learn")
+        commands += [check]
+    return commands
+
+
+def few(names):
+    more = " and %d more" % (len(names) - 3) if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def check_packages(found):
     missing, wrong = [], []
+    fine = sorted(set(found) - {HELPERS})
     for bounds in PACKAGES:
         name, low, high = re.match("([^>]+)>=([^,]+),?<?(.*)", bounds).groups()
         if name not in found:
             missing.append(name)
-        elif numbers(found[name]) < numbers(low):
+            continue
+        version = numbers(found[name])
+        if version < numbers(low) or (high and version >= numbers(high)):
             wrong.append(bounds)
-        elif high and numbers(found[name]) >= numbers(high):
-            wrong.append(bounds)
-    if found:
-        say("ok", ", ".join(name + " " + found[name] for name in sorted(found)))
-    if missing:
-        name = "no-" + missing[0] if len(missing) == 1 else "%d-missing" % len(missing)
-        fail(name, "Not installed: %s." % ", ".join(missing), "Type:", installing())
-    if wrong:
-        name = "%d-wrong" % len(wrong)
-        fail(name, "Needed: %s." % ", ".join(wrong), "Type:", installing())
+            fine.remove(name)
+    if fine:
+        say("ok", ", ".join(name + " " + found[name] for name in fine))
+    if missing or wrong:
+        what = "Not installed: %s." % few(missing) if missing else ""
+        what += " Other versions are needed: %s." % few(wrong) if wrong else ""
+        name = "no " + few(missing) if missing else "versions"
+        fail(name, what.strip(), "Type:", installing())
     if "jupyterlab" not in found:
         say("note", "no JupyterLab: open the notebooks in VS Code")
 
 
-def check_helpers():
-    try:
-        import helpers
-
-        say("ok", "helpers %s" % helpers.__version__)
-    except ImportError:
+def check_helpers(found):
+    if HELPERS in found:
+        say("ok", "helpers " + found[HELPERS])
+    elif os.path.isdir(OURS):
+        fail(
+            "no helpers", "The book's helpers are not installed.", "Type:", installing()
+        )
+    else:
         say("ok", "helpers: not here, and the self-contained notebooks bring their own")
-    except AttributeError:
-        hiding = helpers.__file__ or list(helpers.__path__)[0]
-        fail("helpers", "%s hides the book's helpers." % hiding, "Rename it.")
 
 
 def train():
@@ -275,8 +286,8 @@ def check_run():
     except Exception as error:
         what = "The test run failed: %s." % str(error).partition("\n")[0][:150]
         todo = "Delete the folder .venv-learn and install again."
-        if SYSTEM == "Windows":
-            todo = "Install Microsoft's Visual C++ Redistributable (x64) first. " + todo
+        if SYSTEM == "Windows" and isinstance(error, OSError):
+            todo = "Install Microsoft's Visual C++ Redistributable (x64)."
         fail("run", what, todo)
         return ""
     hashed = hashlib.sha256(digits.encode()).hexdigest()
@@ -284,7 +295,7 @@ def check_run():
         what = "The test run gave %s, which are not the book's digits." % digits
         fail("digits", what, "Install the versions of the lock file:", installing())
     elif seconds > 3:
-        slow = "This computer is slow: the chapters will take longer."
+        slow = "This computer is slow or busy: the chapters take longer."
         say("note", "test run: right digits, but %.0f s. %s" % (seconds, slow))
     else:
         say("ok", "test run: loss %s after 300 steps, %.1f s" % (digits, seconds))
@@ -300,7 +311,7 @@ def check_rest(before):
     if before:
         return ""
     check_packages(found)
-    check_helpers()
+    check_helpers(found)
     return check_run() if {"numpy", "torch", "torchvision"} <= set(found) else ""
 
 
@@ -314,7 +325,8 @@ def main():
         hashed = check_rest(before)
 
     if problems:
-        print("Not ready yet. For your teacher: " + ", ".join(problems))
+        print("Not ready yet. To do: what stands after FAIL. For your teacher:")
+        print("; ".join(problems))
         sys.exit(1)
     if before and SYSTEM == "Linux":
         print("It is. About 3 GB will be downloaded, most of it CUDA, which the book")

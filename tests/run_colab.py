@@ -200,7 +200,22 @@ def said(notebook, folder, network=False, **files):
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     command = [python, "-c", FIRST_CELL, notebook]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(network),
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+
+
+def environment(network):
+    """The environment's variables; without a network, pip finds nothing here either."""
+    if network:
+        return None  # as they are
+    kept = {name: text for name, text in os.environ.items() if "PIP_" not in name}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0"}
 
 
 def problems_of_first_cells(made, folder):
@@ -208,9 +223,9 @@ def problems_of_first_cells(made, folder):
     folder.mkdir()
     plain, with_address = folder / "plain.ipynb", folder / "address.ipynb"
     source = (ROOT / "book" / "loss.ipynb").read_text("utf-8")
-    plain.write_text(re.sub(r'(REPO = \\")[^"]*', r"\1", source), "utf-8")
+    plain.write_text(re.sub(r'(REPO = \\")[^"\\]*', r"\1", source), "utf-8")
     with_address.write_text(
-        re.sub(r'(REPO = \\")[^"]*', rf"\g<1>{REPO}", source), "utf-8"
+        re.sub(r'(REPO = \\")[^"\\]*', rf"\g<1>{REPO}", source), "utf-8"
     )
     ready = rf"The book's helpers {TAG} are ready\.\n"
     loss, evaluation = made / "loss.ipynb", made / "evaluation.ipynb"
@@ -251,7 +266,9 @@ def problem_with(made, folder):
     before = freeze(python)
     notebooks = ROOT / "tools" / "notebooks.py"
     command = [python, notebooks, "check", "--other-versions", copied]
-    checked = subprocess.run(command, capture_output=True, text=True)
+    checked = subprocess.run(
+        command, env=environment(missing), capture_output=True, text=True
+    )
     if checked.returncode:
         return checked.stdout + checked.stderr
     after = freeze(python)

@@ -100,6 +100,18 @@ def test_the_front_page_leads_to_every_chapter_and_keeps_no_claim(site):
     assert "measured" not in [cell.text for cell in front.find_all("th")]
 
 
+def test_the_front_page_names_each_chapter_by_its_title():
+    """In its source too, which GitHub shows."""
+    text = (ROOT / f"{PAGES[0]}.md").read_text("utf-8")
+    linked = dict(re.findall(r"\[([^\]]*)\]\((\w+\.ipynb)\)", text))
+    titles = {}
+    for page in NOTEBOOKS:
+        notebook = json.loads((ROOT / f"{page}.ipynb").read_text("utf-8"))
+        titles[notebook["cells"][0]["source"][0].strip("# \n")] = f"{page[5:]}.ipynb"
+    assert linked == titles
+    assert "{" not in text, "GitHub shows a directive as it is written"
+
+
 def test_a_chapter_without_claims_or_with_a_dead_link_stops_the_build(build, tmp_path):
     shutil.copy(ROOT / "_config.yml", tmp_path)
     shutil.copytree(ROOT / "tools", tmp_path / "tools")

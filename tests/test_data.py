@@ -1,5 +1,5 @@
-import collections
 import bz2
+import collections
 import hashlib
 import sys
 from importlib.resources import files

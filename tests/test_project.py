@@ -53,10 +53,12 @@ NOT_IMPORTED = {
 FOR_READERS = {
     "actuators.ActuatorVectorEnv": "those who train with a library",
     "decide.neg_per_pos": "those who weight labels of their own",
+    "exercises.Sealed": "those whose notebook has no answers",
     "labels.category_targets": "those whose targets are class indices",
     "labels.imagenet_a_scores": "those who test on ImageNet-A",
     "labels.imagenet_a_targets": "those who test on ImageNet-A",
 }
+LOCKS = ["requirements.lock", "requirements-book.lock", "requirements-learn.lock"]
 HELPERS = sorted((ROOT / "helpers").glob("*.py"))
 SCRIPTS = sorted([*(ROOT / "tools").glob("*.py"), *(ROOT / "tests").glob("*.py")])
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -178,16 +180,16 @@ def test_one_version():
     assert f"`{notebooks.TAG}`" in read("README.md")
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-book"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_locks_cover_the_requirements(name):
-    locked = pins(f"{name}.lock")
-    for requirement in wanted(f"{name}.txt"):
+    locked = pins(name)
+    for requirement in wanted(name.replace(".lock", ".txt")):
         assert {f"=={version}" for version, _ in locked[requirement.name]} == {
             str(requirement.specifier)
         }, f"{requirement}: run `make lock`"
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-book.lock"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_every_locked_package_has_a_hash(name):
     for line in locked_lines(name):
         package, *hashes = line.split("--hash=")
@@ -205,9 +207,22 @@ def test_the_book_installs_the_same_files_as_the_rest_and_no_torch():
     assert "-r requirements-book.txt" in read("requirements.txt").splitlines()
 
 
-def test_what_is_locked_for_linux_alone_is_cuda():
+def test_a_learner_gets_the_same_versions_and_what_helpers_needs():
+    learn, everything = pins("requirements-learn.lock"), pins("requirements.lock")
+    for name in set(learn) & set(everything):
+        versions = [
+            {version for version, _ in lock[name]} for lock in (learn, everything)
+        ]
+        assert versions[0] == versions[1], f"{name}: run `make lock`"
+    missing = required_by_helpers() - set(learn)
+    assert not missing, f"run `make lock`: {missing}"
+    assert not {"pytest", "jupyter-book", "stable-baselines3"} & set(learn)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-learn.lock"])
+def test_what_is_locked_for_linux_alone_is_cuda(lock):
     # The Makefile leaves these lines out beside PyTorch's build for the CPU.
-    for name, versions in pins("requirements.lock").items():
+    for name, versions in pins(lock).items():
         cuda = re.match(r"(cuda|nvidia)-|triton$", name) is not None
         linux = ['sys_platform == "linux"' in marker for _, marker in versions]
         assert linux == [cuda] * len(linux), (name, versions)
@@ -274,7 +289,7 @@ def test_the_address_is_the_same_everywhere():
     # The notebooks' part is in test_notebooks.py.
     assert notebooks.readme_with_address() == read("README.md")
     links = [
-        line for line in read("README.md").splitlines() if "[Open in Colab](" in line
+        line for line in read("README.md").splitlines() if notebooks.LINK.search(line)
     ]
     linked = {re.search(r"\(book/(\w+)\.ipynb\)", line)[1] for line in links}
     assert linked == {path.stem for path in (ROOT / "book").glob("*.ipynb")}

@@ -167,15 +167,18 @@ def test_keeps_the_rules_of_accessibility_and_prints_a_page_for_each_slide(
             rule => rule.nodes.map(node => [rule.id, node.html]));
     }""")
     printed.tab.emulate_media(media="print")
-    cut = printed.tab.evaluate(
-        """[...document.querySelectorAll(".pdf-page")].map(page =>
-            [page.scrollWidth > page.clientWidth, page.scrollHeight > page.clientHeight,
-             !page.querySelector(".slide-number")])"""
-    )
+    bad = printed.tab.evaluate("""() => {
+        const left = element => element.getBoundingClientRect().left;
+        return [...document.querySelectorAll(".pdf-page")].map(page => [
+            page.scrollWidth > page.clientWidth, page.scrollHeight > page.clientHeight,
+            left(page.querySelector("h1, h2")) - left(page) < 40,
+            !page.querySelector(".slide-number"),
+        ]);
+    }""")
     pdf = printed.tab.pdf(prefer_css_page_size=True)
     printed.context.close()
     assert found == []
-    assert cut == [[False, False, False]] * len(deck.plan)
+    assert bad == [[False] * 4] * len(deck.plan)
     assert len(re.findall(rb"/Type /Page\b", pdf)) == len(deck.plan)
     assert (printed.elsewhere, printed.errors) == ([], [])
 

@@ -219,6 +219,7 @@ def without_link(source):
 def student(name):
     """The notebook that learners work in: no output, no solution, no answer."""
     edition, notes = self_contained(name), teach.notes_of(name)
+    edition.cells[0].source = without_answer(edition.cells[0].source)
     questions = {row["cell"]: row["question"] for row in notes["look"]}
     predictions = {row["cell"]: row["question"] for row in notes["predict"]}
     exercises = {part.check.id: part for part in answers.exercises_of(edition)}
@@ -239,6 +240,16 @@ def student(name):
             cells.append(to_fill_in(cell, "look", "What does the figure show?"))
     edition.cells = cells
     return edition
+
+
+def without_answer(source):
+    """The opening of a chapter without its short answer: learners find it."""
+    before, _, rest = source.partition("**The short answer.**")
+    answer, header, after = rest.partition("| you need |")
+    if not header:
+        raise ValueError("the opening has no short answer with a header below it")
+    found = "*You will find the answer here; the book has it in short.*"
+    return f"{before}{found}\n\n{header}{after}"
 
 
 def to_fill_in(cell, kind, question):
@@ -266,9 +277,8 @@ def title_in(source):
 
 
 def title_of_figure(source):
-    """The title that a figure's code gives it, or its code where it is computed."""
-    title = title_in(source)
-    return title.value if isinstance(title, ast.Constant) else ast.unparse(title)
+    """The title that a figure's code gives it, or None where it is computed."""
+    return getattr(title_in(source), "value", None)
 
 
 def with_title(source, title):

@@ -79,8 +79,8 @@ get_ipython().display_formatter.format = _look
 _read = set()
 
 def _open(event, arguments):
-    if event == "open" and isinstance(arguments[0], (str, bytes, _os.PathLike)):
-        folder, name = _os.path.split(_os.fsdecode(arguments[0]))
+    if event == "open" and arguments[1] in ("r", "rb"):
+        folder, name = _os.path.split(str(arguments[0]))
         if folder.endswith(_os.path.join("helpers", "data")):
             _read.add(name)
 

@@ -195,6 +195,7 @@ def seeds(paths, firsts):
         stored, again, problem, seconds = result
         verdicts = verdicts_of(stored, again)
         failures = [f"{path.stem}: {problem}"] if problem else []
+        marks[path.stem, "runs to its end", first] = FAILED if problem else HELD
         for cell, (mark, said) in verdicts.items():
             marks[path.stem, cell, first] = mark
             if mark == FAILED:

@@ -2,7 +2,8 @@
 
 `python tools/slides.py FOLDER` writes FOLDER/NAME.html for each chapter, and beside
 them reveal.js and MathJax: the slides ask no other host for anything. nbconvert makes
-the pages, with the template in tools/slides/.
+the pages with the template in tools/slides/: index.html.j2 is the page, and conf.json
+says which template of nbconvert's own it builds on.
 """
 
 import base64

@@ -14,7 +14,12 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-CHAPTERS = [path.stem for path in sorted((ROOT / "book").glob("*.ipynb"))]
+# In the order of the book.
+CHAPTERS = [
+    name
+    for name in re.findall(r"file: book/(\w+)", (ROOT / "_toc.yml").read_text("utf-8"))
+    if (ROOT / "book" / f"{name}.ipynb").exists()
+]
 # Each table: its keys, those that may be left out, and how many there are of it.
 TABLES = {
     "section": ({"cell", "minutes", "note"}, set(), (3, 12)),

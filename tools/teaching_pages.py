@@ -30,7 +30,7 @@ def plan(minutes):
     for step in chosen["step"]:
         with_ = cells_of(step)
         after = minute + step["minutes"]
-        lines.append(f"| {minute} to {after} | {step['does']} | {with_} |")
+        lines.append(f"| {minute}–{after} | {step['does']} | {with_} |")
         minute = after
     return "\n".join(lines)
 
@@ -53,7 +53,9 @@ def name_of(notebook, name):
     if exercise := re.match(r"\*\*(Your turn \d+)", cell.source):
         return exercise[1]
     if teach.draws(cell):
-        return f"the figure “{editions.title_of_figure(cell.source)}”"
+        title = editions.title_of_figure(cell.source)
+        caption = editions.caption_of(notebook, cell)
+        return f"the figure “{title or re.split(r'[.:]', caption)[0]}”"
     if name == notebook.cells[0].id:
         return "the short answer"
     if "claim" in cell.metadata.get("tags", []):

@@ -4,8 +4,8 @@
                            [--torch-index ADDRESS]
 
 Without arguments it is for this computer's system and this Python. Call it once for
-each system: the files of all may stand in one folder. wheels/requirements.txt, written
-beside them, is the learner's lock, as it fits the files that are there.
+each that will come: the files of all may stand in one folder. Beside them stands
+requirements.txt, the learner's lock as it fits what is there.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements-learn.lock"
 WHEELS = ROOT / "wheels"
-# For each system: the tags of its files, and what a lock's markers ask for. pip would
-# answer the markers for the computer that it runs on.
+HERE = {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux")
+# For each system the tags of its files, and what the lock's markers ask for: pip would
+# answer those for the computer that it runs on.
 SYSTEMS = {
     "windows": (
         ["win_amd64"],
@@ -38,24 +39,24 @@ SYSTEMS = {
         {"sys_platform": "linux", "os_name": "posix", "platform_machine": "x86_64"},
     ),
 }
-HERE = {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux")
-PYTORCH = ["torch", "torchvision"]
-FOR_LINUX_ALONE = "sys_platform == 'linux'"  # CUDA
 
 
 def entries(lock):
-    """Pairs of a lock's entry as it stands there and its Requirement."""
+    """Pairs of an entry of the lock, as it stands there, and its Requirement."""
     texts = re.split(r"(?<!\\)\n", lock.strip())
-    return [(text, Requirement(re.split(r"\\\n", text)[0])) for text in texts]
+    return [(text, Requirement(text.partition("\\\n")[0])) for text in texts]
 
 
 def wanted(lock, markers, python):
-    """The lines that are for a Python such as 3.12.99, without their markers."""
-    markers = {**markers, "implementation_name": "cpython"}
-    markers["python_version"] = python.rpartition(".")[0]
-    markers["python_full_version"] = python
+    """The lines of the lock for a Python such as 3.12.1, without their markers."""
+    markers = {
+        **markers,
+        "implementation_name": "cpython",
+        "python_version": python.rpartition(".")[0],
+        "python_full_version": python,
+    }
     return [
-        f"{one.name}{one.specifier} {' '.join(re.findall(r'--hash=[^ ]+', text))}"
+        " ".join([one.name + str(one.specifier), *re.findall(r"--hash=\S+", text)])
         for text, one in entries(lock)
         if one.marker is None or one.marker.evaluate(markers)
     ]
@@ -66,26 +67,28 @@ def download(lines, tags, python, *options):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "lines.txt")
         path.write_text("\n".join(lines), "utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", *options]
-        command += ["--only-binary", ":all:", "--dest", WHEELS, "-r", path]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", *options]
+        command += ["--no-deps", "--only-binary", ":all:", "-r", path, "--dest", WHEELS]
         command += ["--implementation", "cp", "--python-version", python]
         for tag in tags:
             command += ["--platform", tag]
-        subprocess.run(command, check=True)
+        if subprocess.run(command).returncode:
+            sys.exit("Not all could be downloaded: see above.")
 
 
 def fitting(lock):
-    """The lock for what is in wheels/: PyTorch's CPU build needs no CUDA."""
-    cpu = {path.name.partition("-")[0]: path for path in WHEELS.glob("*+cpu-*.whl")}
-    if not cpu:
+    """The lock for what is in wheels/: PyTorch's build for the CPU needs no CUDA."""
+    builds = sorted(WHEELS.glob("*+cpu-*.whl"))
+    if not builds:
         return lock
     kept = []
     for text, one in entries(lock):
-        if FOR_LINUX_ALONE in text:
+        if "sys_platform == 'linux'" in text:  # CUDA
             continue
-        if one.name in cpu:
-            digest = hashlib.sha256(cpu[one.name].read_bytes()).hexdigest()
-            text += f" \\\n    --hash=sha256:{digest}"
+        for path in builds:
+            if path.name.startswith(f"{one.name}-"):
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                text += f" \\\n    --hash=sha256:{digest}"
         kept.append(text)
     return "\n".join(kept) + "\n"
 
@@ -93,30 +96,29 @@ def fitting(lock):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--platform", choices=SYSTEMS, default=HERE)
-    parser.add_argument("--python", default="%d.%d" % sys.version_info[:2])
+    parser.add_argument("--python", default="{}.{}".format(*sys.version_info))
     parser.add_argument("--torch-index", help="where PyTorch's builds for the CPU are")
     arguments = parser.parse_args()
     tags, markers = SYSTEMS[arguments.platform]
     lock = LOCK.read_text("utf-8")
-
     WHEELS.mkdir(exist_ok=True)
+
     if arguments.torch_index:
-        torch = [str(one) for _, one in entries(lock) if one.name in PYTORCH]
+        names = ["torch", "torchvision"]
+        torch = [str(one) for _, one in entries(lock) if one.name in names]
         download(torch, tags, arguments.python, "--index-url", arguments.torch_index)
     lock = fitting(lock)
     # A marker can name 3.11.5: take what the first and what the last 3.11 needs.
     ends = [f"{arguments.python}.{patch}" for patch in (0, 99)]
     needs = {tuple(wanted(lock, markers, python)): python for python in ends}
     for lines, python in needs.items():
-        options = ["--require-hashes", "--find-links", WHEELS]
-        download(lines, tags, python, *options)
+        download(lines, tags, python, "--require-hashes", "--find-links", WHEELS)
     (WHEELS / "requirements.txt").write_text(lock, "utf-8")
 
     size = sum(path.stat().st_size for path in WHEELS.iterdir()) / 1e6
-    print(f"{WHEELS} holds {size:.0f} MB. To install from it, without a network:")
-    print(
-        "python -m pip install --no-index --find-links wheels -r wheels/requirements.txt"
-    )
+    print(f"The folder wheels holds {size:.0f} MB. To install from it:")
+    install = "install --no-index --find-links wheels -r wheels/requirements.txt"
+    print(f"python -m pip {install}")
 
 
 if __name__ == "__main__":

@@ -54,18 +54,24 @@ def page(title, text, depth, break_before="auto"):
 
 
 def handout():
-    """The short answers, with their tables, and the texts that a chapter hands out."""
+    """The short answers, with their tables."""
     parts = []
     for name in teach.CHAPTERS:
-        notebook, notes = teach.notebook_of(name), teach.notes_of(name)
+        notebook = teach.notebook_of(name)
         title, _, answer = notebook.cells[0].source.partition("\n")
         answer = answer[answer.index("**The short answer.**") :]
         answer = answer[: answer.index("| you need |")]
         parts += [f"## {title.removeprefix('# ')}", without_links(answer)]
-        cells = {cell.id: cell for cell in notebook.cells}
-        parts += [
-            without_links(cells[cell].source) for cell in notes.get("handout", [])
-        ]
+    return "\n\n".join(parts)
+
+
+def to_hand_out():
+    """The texts that exercises in the room are about."""
+    parts = []
+    for name in teach.CHAPTERS:
+        cells = {cell.id: cell.source for cell in teach.notebook_of(name).cells}
+        wanted = teach.notes_of(name).get("handout", [])
+        parts += [without_links(cells[cell]) for cell in wanted]
     return "\n\n".join(parts)
 
 
@@ -117,7 +123,7 @@ def gather(pages, folder):
     slides.write(folder / "teacher" / "slides")
 
     shutil.copy(ROOT / "check_setup.py", folder / "learners")
-    shutil.copy(ROOT / "requirements-learn.lock", folder / "learners/requirements.txt")
+    shutil.copy(ROOT / "requirements-learn.lock", folder / "learners")
     shutil.copy(ROOT / "teach" / "WORKSHOP.md", folder / "README.md")
     sets = teach.tests()
     every_key = "\n\n".join(
@@ -129,6 +135,7 @@ def gather(pages, folder):
     room = "Name: ______________________\n\nOne answer is right.\n\n"
     for path, text in {
         "learners/handout.html": page("The short answers", handout(), 1),
+        "teacher/to_hand_out.html": page("To hand out", to_hand_out(), 1, "page"),
         "teacher/plans.html": page("Plans", all_plans(), 1, "page"),
         "teacher/quiz.html": page("Quiz", quizzes(questions), 1, "page"),
         "teacher/test_a.html": page("Test A", room + questions(sets["A"]), 1),

@@ -206,7 +206,7 @@ def installing():
         return [check]
     commands = [python + " -m pip install -r requirements-learn.lock"]
     if os.path.isdir(OURS):
-        commands += [python + " -m pip install --no-deps --no-build-isolation -e ."]
+        commands += [python + " -m pip install --no-deps -e ."]
     if not os.path.isdir(ENVIRONMENT):
         commands.insert(0, new % sys.version_info[:2] + " -m venv .venv-learn")
         commands += [check]
@@ -230,8 +230,16 @@ def check_packages(found):
         if version < numbers(low) or (high and version >= numbers(high)):
             wrong.append(bounds)
             fine.remove(name)
+    if os.path.isdir(OURS) and HELPERS not in found:
+        missing.append("helpers")
     if fine:
         say("ok", ", ".join(name + " " + found[name] for name in fine))
+    if HELPERS in found:
+        import helpers
+
+        say("ok", "helpers " + helpers.__version__)
+    elif not os.path.isdir(OURS):
+        say("ok", "helpers: not here, and the self-contained notebooks bring their own")
     if missing or wrong:
         what = "Not installed: %s." % few(missing) if missing else ""
         what += " Other versions are needed: %s." % few(wrong) if wrong else ""
@@ -239,17 +247,6 @@ def check_packages(found):
         fail(name, what.strip(), "Type:", installing())
     if "jupyterlab" not in found:
         say("note", "no JupyterLab: open the notebooks in VS Code")
-
-
-def check_helpers(found):
-    if HELPERS in found:
-        say("ok", "helpers " + found[HELPERS])
-    elif os.path.isdir(OURS):
-        fail(
-            "no helpers", "The book's helpers are not installed.", "Type:", installing()
-        )
-    else:
-        say("ok", "helpers: not here, and the self-contained notebooks bring their own")
 
 
 def train():
@@ -311,7 +308,6 @@ def check_rest(before):
     if before:
         return ""
     check_packages(found)
-    check_helpers(found)
     return check_run() if {"numpy", "torch", "torchvision"} <= set(found) else ""
 
 

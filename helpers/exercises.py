@@ -303,7 +303,7 @@ def _point(number, tolerance):
     """The grid through a number: the exponent of its scale, and its shift."""
     if math.isinf(number):
         return 0, 0.0
-    room = 2.5 * (tolerance + ROUNDING * abs(number)) or 1
+    room = max(2.5 * (tolerance + ROUNDING * abs(number)), 1e-300)
     exponent = -math.ceil(math.log10(room))
     place = number * float(f"1e{exponent}")
     return exponent, round(place - math.floor(place), 9) % 1

@@ -364,8 +364,10 @@ def test_the_forms_fit_a_phone(page):
     click = """document.querySelectorAll(".exercise [aria-expanded]")
         .forEach(button => button.click())"""
     tab.evaluate(click)
-    width, small = tab.evaluate("""[
+    width, unreached, small = tab.evaluate("""[
         document.scrollingElement.scrollWidth,
+        [...document.querySelectorAll(".exercise pre")]
+            .filter(e => e.scrollWidth > e.clientWidth && e.tabIndex).length,
         [...document.querySelectorAll(".exercise :is(input, button)")]
             .filter(e => e.getBoundingClientRect().height < 32
                 || parseFloat(getComputedStyle(e).fontSize) < 16).length,
@@ -373,6 +375,7 @@ def test_the_forms_fit_a_phone(page):
     tab.evaluate(click)
     tab.set_viewport_size({"width": 1280, "height": 900})
     assert width <= 375
+    assert unreached == 0  # the keyboard must reach what scrolls
     assert small == 0  # a smaller field makes a phone zoom in
 
 

@@ -3,7 +3,6 @@
 import functools
 import json
 import re
-import shutil
 from urllib.parse import unquote, urlsplit
 
 import nbformat.v4 as nbf
@@ -16,6 +15,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from toc import NOTEBOOKS, PAGES, ROOT
 
 MARKDOWN = MarkdownIt().use(dollarmath_plugin)
+FIRST_CELL = (ROOT / "tools" / "bootstrap_cell.py").read_text("utf-8")
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"
     "WjR9awAAAABJRU5ErkJggg=="
@@ -112,23 +112,27 @@ def test_the_front_page_names_each_chapter_by_its_title():
     assert "{" not in text, "GitHub shows a directive as it is written"
 
 
-def test_a_chapter_without_claims_or_with_a_dead_link_stops_the_build(build, tmp_path):
-    shutil.copy(ROOT / "_config.yml", tmp_path)
-    shutil.copytree(ROOT / "tools", tmp_path / "tools")
-    shutil.copytree(ROOT / "book" / "_static", tmp_path / "book" / "_static")
+def test_a_chapter_without_claims_or_with_a_dead_link_stops_the_build(
+    build, sources, tmp_path
+):
+    sources(tmp_path)
     (tmp_path / "_toc.yml").write_text(
         "{format: jb-book, root: book/index, chapters: [{file: book/chapter}]}"
     )
     (tmp_path / "book" / "index.md").write_text("# Front page\n\n```{claims}\n```\n")
 
     def write(links, **claim):
-        figure = {"name": "fig-here", "caption": f"A caption. {links}"}
+        figure = {"figure": {"name": "fig-here"}}
         cells = [
             nbf.new_markdown_cell(f"# Chapter\n\nText. {links}\n\n## A section"),
+            nbf.new_code_cell(FIRST_CELL, id="bootstrap"),
             nbf.new_code_cell(
                 "pass",
-                metadata={"mystnb": {"figure": figure}},
+                metadata={"mystnb": figure},
                 outputs=[nbf.new_output("display_data", {"image/png": PIXEL})],
+            ),
+            nbf.new_markdown_cell(
+                f"**Figure.** A caption. {links}", metadata={"tags": ["caption"]}
             ),
             nbf.new_code_cell(
                 "pass",

@@ -436,9 +436,9 @@ def test_sealed_says_the_same_of_odd_answers(exercise, answer):
 NUMBERS = st.one_of(
     st.integers(-20, 20),
     st.fractions(-2, 2, max_denominator=12),
-    st.floats(-1e3, 1e3),
+    st.floats(-1e3, 1e3).filter(lambda number: number == 0 or abs(number) > 1e-200),
     st.integers(-(10**13), 10**13),
-    st.floats(-1e13, 1e13),
+    st.floats(1e3, 1e13),
 )
 TOLERANCES = [0, 1e-9, 1e-4, 0.01, 0.02, 0.05, 0.4, 0.5, 3]
 

@@ -100,7 +100,7 @@ def sealed_check(task, chapter):
     A check of code keeps the function that it calls the answer with (`of`), which must
     need nothing else of its cell. After "right." the check tells the reason.
     """
-    number, of = task.number, of_function(task.check.source)
+    number = task.number
     seal = task.exercise.sealed(chapter, task.reason)
     lines = [
         "# @title Check the answer",
@@ -109,32 +109,29 @@ def sealed_check(task, chapter):
         'seal = """',
         *textwrap.wrap(seal, WIDTH),
         '"""',
-        *(["", "", of.source, "", ""] if of else []),
-        f'check_{number} = Sealed("Your turn {number}", seal'
-        + (f", of={of.name})" if of else ")"),
+    ]
+    arguments = f'"Your turn {number}", seal'
+    if task.exercise.of is not None:
+        name, source = function_of(task.check.source)
+        lines += ["", "", source, "", ""]
+        arguments += f", of={name}"
+    lines += [
+        f"check_{number} = Sealed({arguments})",
         f"check_{number}(answer_{number})",
     ]
     return "\n".join(lines)
 
 
-@dataclass
-class Function:
-    name: str
-    source: str
-
-
-def of_function(source):
-    """The function that a check cell passes as `of`, or None."""
-    tree = ast.parse(source)
-    functions = {
-        node.name: ast.get_source_segment(source, node)
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg == "of":
-            return Function(node.value.id, functions[node.value.id])
-    return None
+def function_of(check):
+    """The function that a check cell passes as `of`: its name and its source."""
+    tree = ast.parse(check)
+    [name] = [
+        node.value.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "of"
+    ]
+    [function] = [node for node in tree.body if getattr(node, "name", None) == name]
+    return name, ast.get_source_segment(check, function)
 
 
 def in_page(notebook, chapter):

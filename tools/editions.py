@@ -13,7 +13,6 @@ It needs nbformat, and nothing that the notebooks import.
 
 import ast
 import base64
-import copy
 import io
 import re
 import sys
@@ -61,13 +60,16 @@ def code_of(notebook):
     return ast.parse("\n".join(sources))
 
 
+@cache
 def imports(tree):
     """Pairs of a module and a name in it, or None: all that a piece of code imports."""
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
+            found += [(alias.name, None) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield from ((node.module, alias.name) for alias in node.names)
+            found += [(node.module, alias.name) for alias in node.names]
+    return found
 
 
 def used_helpers(notebook):
@@ -182,17 +184,22 @@ def without_stages(npz, named):
     return buffer.getvalue()
 
 
-def embed(edition, notebook):
-    """Let the first code cell of an edition carry what the chapter needs."""
+@cache
+def carried(name):
+    """What the first cell of a chapter's editions carries: its archive, its needs."""
+    notebook = teach.notebook_of(name)
     text = base64.b64encode(archive(notebook)).decode()
-    lines = "\n".join(
-        text[start : start + COLUMNS] for start in range(0, len(text), COLUMNS)
-    )
+    lines = [text[start : start + COLUMNS] for start in range(0, len(text), COLUMNS)]
+    return "\n".join(lines), needs_of(notebook)
+
+
+def embed(edition, name):
+    """Let the first code cell of an edition carry what the chapter needs."""
+    lines, needs = carried(name)
     first = next(cell for cell in edition.cells if cell.id == "bootstrap")
-    # The archive comes last, so that whoever opens the cell sees the code first.
     for before, after in (
         ('EMBEDDED = ""', f'EMBEDDED = """\n{lines}\n"""'),
-        ("NEEDS = {}", f"NEEDS = {needs_of(notebook)!r}"),
+        ("NEEDS = {}", f"NEEDS = {needs!r}"),
     ):
         if before not in first.source:
             raise ValueError(f"the first cell has no line {before!r}")
@@ -204,10 +211,9 @@ def embed(edition, notebook):
 
 def self_contained(name):
     """The book's notebook of a chapter, with `helpers` in its first cell."""
-    notebook = teach.notebook_of(name)
-    edition = copy.deepcopy(notebook)
+    edition = teach.notebook_of(name)
     edition.cells[0].source = without_link(edition.cells[0].source)
-    embed(edition, notebook)
+    embed(edition, name)
     return edition
 
 

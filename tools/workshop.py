@@ -111,12 +111,12 @@ def quizzes(show):
 
 def gather(pages, folder):
     """Put everything into a folder, with the pages that were built into `pages`."""
-    ignore = shutil.ignore_patterns(".buildinfo*", "*.inv")
+    ignore = shutil.ignore_patterns(".buildinfo*", "*.inv", "*.map")
     shutil.copytree(pages, folder / "book", ignore=ignore)
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary)
         editions.write_all(made)
-        shutil.move(made / "self-contained", folder / "notebooks")
+        # The self-contained notebooks lie next to the pages already.
         shutil.move(made / "student", folder / "learners")
         (folder / "teacher").mkdir()
         shutil.move(made / "instructor", folder / "teacher" / "notebooks")
@@ -134,7 +134,7 @@ def gather(pages, folder):
     )
     room = "Name: ______________________\n\nOne answer is right.\n\n"
     for path, text in {
-        "learners/handout.html": page("The short answers", handout(), 1),
+        "teacher/handout.html": page("The short answers", handout(), 1),
         "teacher/to_hand_out.html": page("To hand out", to_hand_out(), 1, "page"),
         "teacher/plans.html": page("Plans", all_plans(), 1, "page"),
         "teacher/quiz.html": page("Quiz", quizzes(questions), 1, "page"),

@@ -190,7 +190,9 @@ def test_figures(notebook):
             f"{cell.id} has no name that starts with fig-"
         )
         [shown] = [o for o in cell.outputs if "image/png" in o.get("data", {})]
-        assert shown.metadata == {"image/png": {"alt": alt}}, cell.id
+        told = shown.metadata["image/png"]
+        assert told["alt"] == alt, cell.id
+        assert 300 < told["width"] < 750 and "height" in told, cell.id
     captions = [cell for cell in markdown(notebook) if "caption" in tags(cell)]
     assert len(captions) == len(figures(notebook))
     assert all(cell.source.startswith("**Figure.** ") for cell in captions)

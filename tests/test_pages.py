@@ -316,21 +316,20 @@ def test_text_in_figures_can_be_read_on_a_phone(page, scheme):
         })""")
     page.switch("light")
     page.tab.set_viewport_size({"width": 1280, "height": 900})
-    # The smallest text of a figure is in 11 points at 200 dots per inch.
-    assert min([11 / 72 * 200 * share for share in shares], default=10) >= 10
+    # The smallest text of a figure is in 11 points at 300 dots per inch.
+    assert min([11 / 72 * 300 * share for share in shares], default=10) >= 10
     assert shares or page.name not in NOTEBOOKS
 
 
-def test_prints_hidden_code_in_full_and_no_solution(page):
+def test_prints_hidden_code_in_full(page):
+    """How exercises print is in test_answers.py."""
     tab = page.tab
     # A4 between the browser's margins
     tab.set_viewport_size({"width": 718, "height": 1000})
     tab.emulate_media(media="print")
-    hidden, solutions, bad = tab.evaluate("""() => {
+    hidden, bad = tab.evaluate("""() => {
         dispatchEvent(new Event("beforeprint"));
         const all = selector => [...document.querySelectorAll(selector)];
-        const hidden = all(".cell:not(.tag_solution) > details.hide pre");
-        const solutions = all(".tag_solution > details.hide");
         const faint = e =>
             e && (getComputedStyle(e).opacity < 1 || faint(e.parentElement));
         const cut = e => e && e.tagName != "ARTICLE" && (
@@ -338,17 +337,16 @@ def test_prints_hidden_code_in_full_and_no_solution(page):
             || cut(e.parentElement));
         const inFull = pre =>
             pre.checkVisibility() && pre.clientHeight > 10 && !faint(pre) && !cut(pre);
-        return [hidden.length, solutions.length, [
-            ...all("article .cell_input pre")
-                .filter(pre => !pre.closest(".tag_solution") && !inFull(pre)),
-            ...solutions.filter(solution =>
-                solution.open || solution.querySelector("pre").checkVisibility()),
-        ].map(e => e.outerHTML.slice(0, 300))];
+        return [
+            all(".cell > details.hide").length,
+            all("article .cell_input pre")
+                .filter(pre => !inFull(pre)).map(e => e.outerHTML.slice(0, 300)),
+        ];
     }""")
     # And the browser's own printing asks for the same.
     tab.evaluate("""addEventListener("beforeprint", () => {
         window.printed = [...document.querySelectorAll("details.hide")]
-            .map(d => d.open != !!d.closest(".tag_solution"));
+            .map(d => d.open);
     })""")
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     left_open = tab.evaluate("document.querySelectorAll('details.hide[open]').length")
@@ -358,8 +356,8 @@ def test_prints_hidden_code_in_full_and_no_solution(page):
     tab.set_viewport_size({"width": 1280, "height": 900})
     assert bad == []
     assert left_open == 0
-    assert all(printed) and len(printed) == hidden + solutions
-    assert page.name not in NOTEBOOKS or (hidden and solutions)
+    assert all(printed) and len(printed) == hidden
+    assert hidden or page.name not in NOTEBOOKS
 
 
 def test_asks_nothing_of_other_hosts_and_raises_no_error(page):

@@ -350,7 +350,9 @@ def notes_by_cell(notes):
     for row in notes["misconception"]:
         say(
             row["cell"],
-            f"you may hear {row['answer']}",
+            "you may hear",
+            f"“{row['answer']}”",
+            "",
             f"Behind it: {row['thinks']}",
             f"*Respond:* {row['respond']}",
         )

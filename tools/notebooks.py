@@ -86,7 +86,8 @@ def normal_form(path, notebook=None):
                     output.data["image/png"] = fewer_colours(png)
                     # Where the book's build does not read it, others do.
                     alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
-                    output.metadata = {"image/png": {"alt": alt}} if alt else {}
+                    if alt:
+                        output.metadata.setdefault("image/png", {})["alt"] = alt
         if cell.id == "bootstrap":
             cell.source = BOOTSTRAP.replace('REPO = ""', f'REPO = "{repo}"')
         if cell.cell_type == "markdown":

@@ -11,9 +11,6 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const element of document.querySelectorAll("details.hide > summary, .search-button-field, .theme-switch-button")) {
     element.removeAttribute("aria-label");
   }
-  for (const text of document.querySelectorAll(".tag_solution summary p")) {
-    text.textContent = text.textContent.replace("code", "solution");
-  }
 });
 
 // Formulas wider than the page scroll: the keyboard must reach them.
@@ -26,10 +23,10 @@ const reachFormulas = () => {
 addEventListener("load", () => window.MathJax?.startup?.promise?.then(reachFormulas));
 addEventListener("resize", reachFormulas);
 
-// Paper has no buttons: hidden code is printed, solutions are not.
+// Paper has no buttons: hidden code is printed.
 let opened = [];
 addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll(".cell:not(.tag_solution) > details.hide:not([open])")];
+  opened = [...document.querySelectorAll(".cell > details.hide:not([open])")];
   for (const details of opened) details.open = true;
 });
 addEventListener("afterprint", () => {

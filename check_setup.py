@@ -25,6 +25,7 @@ PACKAGES = [
     "ipython>=7.34",
     "ipywidgets>=7.7",
     "matplotlib>=3.8",
+    "matplotlib-inline>=0.1",
     "numpy>=2.0",
     "pandas>=2.2",
     "pillow>=10.4",

@@ -89,7 +89,7 @@ _sys.addaudithook(_open)
 
 # Runs after the last cell.
 AUDIT = """
-import threadpoolctl as _pools
+import numpy as _numpy, threadpoolctl as _pools  # at least NumPy has threads
 from helpers.exercises import Exercise as _Exercise
 
 assert not _chance, f"cells that draw from a shared generator unseeded: {_chance}"

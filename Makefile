@@ -51,7 +51,10 @@ book: .venv/book-installed
 	$(BIN)/jupyter-book build -W -n --keep-going .
 	@echo "The book is in $(CURDIR)/_build/html/index.html: open it in a browser."
 
-workshop: book
+# The pages are built from nothing: what is left of another build may be in another order.
+workshop:
+	rm -rf _build/html _build/.doctrees
+	$(MAKE) book
 	$(BIN)/python tools/workshop.py
 
 test: .venv/all-installed

@@ -184,6 +184,15 @@ def check_folder():
         fail("read-only", what, "Move this folder into your own documents.")
 
 
+def check_venv():
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:  # as on Debian
+        what = "This Python cannot make a folder of packages of its own."
+        fail("no venv", what, "Type: sudo apt install python3-venv")
+
+
 def installed_versions():
     from importlib.metadata import PackageNotFoundError, version
 
@@ -246,7 +255,7 @@ def check_packages(found):
         what += " Other versions are needed: %s." % few(wrong) if wrong else ""
         name = "no " + few(missing) if missing else "versions"
         fail(name, what.strip(), "Type:", installing())
-    if "jupyterlab" not in found:
+    if "jupyterlab" not in found and not missing:
         say("note", "no JupyterLab: open the notebooks in VS Code")
 
 
@@ -307,6 +316,7 @@ def check_rest(before):
     check_disk("torch" in found)
     check_folder()
     if before:
+        check_venv()
         return ""
     check_packages(found)
     return check_run() if {"numpy", "torch", "torchvision"} <= set(found) else ""

@@ -128,7 +128,7 @@ class Exercise(Check):
         chapter: goes into the salt, so that equal answers look different.
         reason: a sentence that is told after "right."; the right answer unmasks it.
 
-        Returns base64 of JSON, the same whenever it is made. Raises ValueError where a
+        Returns masked JSON, the same whenever it is made. Raises ValueError where a
         hint's wrong answer is neither of numbers nor of strings nor of bools.
         """
         salt = f"{chapter}: {self.name}"
@@ -147,7 +147,7 @@ class Exercise(Check):
             if self.each
             else [],
         }
-        return _base64(json.dumps(seal, separators=(",", ":")).encode())
+        return masked(json.dumps(seal, separators=(",", ":")), "seal")
 
     def _check_each(self):
         if not self.each:
@@ -201,7 +201,7 @@ class Sealed(Check):
 
     def __init__(self, name: str, seal: str, of: Callable | None = None):
         self.name, self.of = name, of
-        self._seal = json.loads(base64.b64decode(seal))
+        self._seal = json.loads(unmasked(seal, "seal"))
         self.each = self._seal["each"]
         self._kind = _as_kind(self._seal["answers"][0])
 

@@ -107,7 +107,8 @@ def install():
     # Once a week, the newest versions instead of Colab's.
     limits = [] if os.environ.get("NEWEST") else ["-c", CONSTRAINTS]
     wanted = f"{limits} {PACKAGES} {CONSTRAINTS.read_text('utf-8')}"
-    if stamp.exists() and stamp.read_text("utf-8") == wanted:
+    known = stamp.exists() and stamp.read_text("utf-8") == wanted
+    if known and limits:
         return
     python = find_python()
     print(f"Installing Colab's packages into {BASE.name} ...", flush=True)
@@ -244,7 +245,7 @@ def problems_of_first_cells(made, folder):
         ),
         (
             "a package is missing, no network",
-            r"(?s).*Could not install torchmetrics.*: connect to the network .*\n?",
+            r"(?s).*Could not install torchmetrics.*: is there a network\? .*\n?",
             {"notebook": evaluation},
         ),
         ("helpers from an address", "", {"notebook": with_address, "network": True}),

@@ -110,6 +110,10 @@ def test_a_computer_that_is_ready_gets_the_word(environment):
     assert "0.230665" not in CHECK.read_text("ascii")
 
 
+def test_the_teacher_is_told_the_word():
+    assert f"`{CODE_WORD}`" in (ROOT / "teach" / "WORKSHOP.md").read_text("utf-8")
+
+
 def test_the_bounds_are_those_of_helpers(check):
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     needed = tomllib.loads(text)["project"]["dependencies"]
@@ -151,7 +155,13 @@ def test_an_old_python_gets_a_sentence(python):
 
 @pytest.mark.parametrize(
     "version, fine",
-    [((3, 10), False), ((3, 11), True), ((3, 14), True), ((3, 15), False)],
+    [
+        ((3, 9), False),
+        ((3, 10), False),
+        ((3, 11), True),
+        ((3, 14), True),
+        ((3, 15), False),
+    ],
 )
 def test_pythons(version, fine):
     pretend = f"import sys; sys.version_info = {version}; __file__ = ''; "

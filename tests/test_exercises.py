@@ -510,7 +510,7 @@ def test_a_reason_is_told_after_right():
 
 
 def test_nothing_can_be_read_off_a_seal():
-    seal = json.loads(base64.b64decode(SETUPS.sealed("loss", "A good reason.")))
+    seal = json.loads(unmasked(SETUPS.sealed("loss", "A good reason."), "seal"))
     text = json.dumps(seal)
     for word in ("LCP", "CLT", "One", "Three", "Turn it", "good"):
         assert word not in text
@@ -518,14 +518,14 @@ def test_nothing_can_be_read_off_a_seal():
     # Of whole numbers nothing is left, and of others what the grid does not tell.
     for right in (1, 0.75, [0, 1, 12]):
         exercise = Exercise("Exercise", right=right, tolerance=1e-4)
-        [answer] = json.loads(base64.b64decode(exercise.sealed()))["answers"]
+        [answer] = json.loads(unmasked(exercise.sealed(), "seal"))["answers"]
         assert {shift for _, shift in answer["grid"]} == {0}
 
 
 def test_a_seal_is_the_same_each_time_and_another_elsewhere():
     assert SETUPS.sealed("loss") == SETUPS.sealed("loss") != SETUPS.sealed("setups")
     first, second = (
-        json.loads(base64.b64decode(Exercise(name, right=3).sealed()))["answers"][0]
+        json.loads(unmasked(Exercise(name, right=3).sealed(), "seal"))["answers"][0]
         for name in ("Your turn 1", "Your turn 2")
     )
     assert first["hash"] != second["hash"]

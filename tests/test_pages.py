@@ -21,12 +21,6 @@ CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])),
     None,
 )
-if CHROMIUM is None:
-    pytest.skip(
-        "no browser: install chromium, or set CHROMIUM to the path of one",
-        allow_module_level=True,
-    )
-
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 COMPRESSED = (".png", ".jpg", ".woff", ".woff2", ".ttf")
 MOST_BYTES = 1_000_000
@@ -49,6 +43,8 @@ def address(site):
 
 @pytest.fixture(scope="module")
 def browser():
+    if CHROMIUM is None:
+        pytest.skip("no browser: install chromium, or set CHROMIUM to the path of one")
     with sync_playwright() as playwright:
         options = [
             "--no-sandbox",

@@ -3,6 +3,8 @@ import base64
 import importlib.metadata
 import io
 import os
+import re
+import site
 import subprocess
 import sys
 import tempfile
@@ -25,29 +27,40 @@ class Stop(Exception):
 
 def install(*packages):
     """Add packages, and leave those that are there as they are."""
+    if find_spec("pip") is None:
+        raise Stop(
+            f"{', '.join(packages)} is missing, and this Python has no pip to install "
+            "it: run `python -m ensurepip`, or choose another kernel."
+        )
     versions = {}
     for package in importlib.metadata.distributions():
         versions.setdefault(package.name, package.version)  # the first is imported
     versions.pop("multilabel-book-helpers", None)
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as there:
-        there.writelines(f"{name}=={versions[name]}\n" for name in versions if name)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
-    command = [*pip, "--constraint", there.name, *packages]
-    done = subprocess.run(command, capture_output=True, text=True)
-    os.unlink(there.name)
+    with tempfile.TemporaryDirectory() as folder:
+        there = os.path.join(folder, "there.txt")
+        with open(there, "w") as file:
+            for name in versions:
+                if re.fullmatch(r"[\w.-]+", str(name)):
+                    # Three signs: some versions follow no rule.
+                    file.write(f"{name}==={versions[name]}\n")
+        command = [*pip, "--constraint", there, *packages]
+        done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()
         raise Stop(
-            f"{said}\nCould not install {', '.join(packages)}: connect to the network "
-            "and run this cell again, or install it in another way."
-        ) from None
+            f"{said}\nCould not install {', '.join(packages)}: is there a network? "
+            "Connect and run this cell again, or install it in another way."
+        )
+    importlib.invalidate_caches()
+    site.addsitedir(site.getusersitepackages())  # where pip may not write elsewhere
 
 
 def is_there():
     """Whether the book's helpers can be imported, in this notebook's version."""
     try:
         import helpers
-    except ImportError:
+    except Exception:  # whatever another file of this name raises
         return False
     return f"v{getattr(helpers, '__version__', None)}" == TAG
 
@@ -59,6 +72,8 @@ if not is_there():
         missing = [NEEDS[name] for name in NEEDS if find_spec(name) is None]
         if missing:
             install(*missing)
+            if any(find_spec(name) is None for name in NEEDS):
+                raise Stop("Installed: restart the kernel and run this cell again.")
         unpacked = tempfile.TemporaryDirectory(prefix="multilabel-book-")
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(EMBEDDED))) as archive:
             archive.extractall(unpacked.name)

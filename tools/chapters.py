@@ -11,7 +11,16 @@ import nbformat
 
 import answers
 import editions
+import teach
 
+# A page is old when what made it has changed.
+MADE_BY = [
+    *(
+        teach.ROOT / "tools" / f"{name}.py"
+        for name in ("answers", "chapters", "editions")
+    ),
+    teach.ROOT / "helpers" / "exercises.py",
+]
 COLAB = "https://colab.research.google.com/"
 
 
@@ -25,6 +34,8 @@ def read(app, docname, source):
     name = chapter_of(app, docname)
     if name is None:
         return
+    for path in MADE_BY:
+        app.env.note_dependency(str(path))
     notebook = nbformat.reads(source[0], as_version=4)
     captions_into_figures(notebook)
     answers.in_page(notebook, name)
@@ -46,18 +57,23 @@ def with_door(opening, name):
 
     Where the book has no address, its link is that file.
     """
-    download = f'<a href="{name}.ipynb" download>download the notebook</a>'
+    download = f'<a href="{name}.ipynb" download>{{}}ownload the notebook</a>'
     if "[Open in Colab](" in opening:
-        how = f"Or {download}: it needs nothing else"
+        how = f"Or {download.format('d')}: it needs nothing else"
     else:
-        opening = editions.LINK.sub(download.replace(">d", ">D"), opening)
+        opening = editions.LINK.sub(download.format("D"), opening)
         how = (
-            f"<strong>Three clicks to run it in Colab</strong>: {download}; open "
+            f"<strong>Three clicks to run it in Colab</strong>: {download.format('d')}; open "
             f'<a href="{COLAB}">Colab</a> and choose <em>Upload</em>; drop the file '
             "there. Then run its first cell: it needs nothing else"
         )
     anywhere = "and runs as well in Kaggle, JupyterLab or VS Code"
-    return f'{opening}\n\n<p class="door">{how}, {anywhere}.</p>\n'
+    # From a disk, browsers show a file that they would download from a server.
+    on_disk = (
+        "<span hidden> (If your browser shows text instead: save that page, and keep "
+        f"the name <code>{name}.ipynb</code>.)</span>"
+    )
+    return f'{opening}\n\n<p class="door">{how}, {anywhere}.{on_disk}</p>\n'
 
 
 def write_notebooks(app, exception):
@@ -66,7 +82,7 @@ def write_notebooks(app, exception):
             if name := chapter_of(app, docname):
                 path = Path(app.outdir, docname).with_suffix(".ipynb")
                 text = editions.text_of(editions.self_contained(name))
-                path.write_text(text, "utf-8")
+                path.write_text(text, "utf-8", newline="\n")
 
 
 def lead_to_notebooks(app, pagename, templatename, context, doctree):

@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HELPERS = ROOT / "helpers"
 # The link that runs a chapter, in its opening: tools/notebooks.py writes it.
 LINK = re.compile(r"\[(?:Open in Colab|How to run it)\]\([^)]*\)")
+# A link to a page or a file of the book: a notebook that lies elsewhere has neither.
+PAGE_LINK = re.compile(r"\[([^\]]*)\]\((?:\w+\.md|_static/)[^)]*\)")
 COLUMNS = 1000  # of the lines in which the first cell carries its archive
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file in it: the same archive each time
 
@@ -212,14 +214,13 @@ def embed(edition, name):
 def self_contained(name):
     """The book's notebook of a chapter, with `helpers` in its first cell."""
     edition = teach.notebook_of(name)
-    edition.cells[0].source = without_link(edition.cells[0].source)
+    opening = edition.cells[0]
+    opening.source = LINK.sub("run the cell below, then the others", opening.source)
+    for cell in edition.cells:
+        if cell.cell_type == "markdown":
+            cell.source = PAGE_LINK.sub(r"\1", cell.source)
     embed(edition, name)
     return edition
-
-
-def without_link(source):
-    """The opening of a chapter without the link that runs it: this one is running."""
-    return LINK.sub("run the cell below, then the others", source)
 
 
 def student(name):
@@ -243,7 +244,7 @@ def student(name):
         if cell.id in questions:
             cell.source = with_title(cell.source, questions[cell.id])
             cell.metadata["mystnb"].pop("image")  # the alt text says what is seen
-            cells.append(to_fill_in(cell, "look", "What does the figure show?"))
+            cells.append(to_fill_in(cell, "look", questions[cell.id]))
     edition.cells = cells
     return edition
 
@@ -271,15 +272,25 @@ def to_fill_in(cell, kind, question):
 
 
 def title_in(source):
-    """The title in a figure's code, as syntax: the second argument of `finish`."""
+    """The title in a figure's code, as syntax: the second argument of `style.finish`.
+
+    Where that is a name, what the name stands for.
+    """
+    tree = ast.parse(source)
     calls = [
         node
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "style.finish"
     ]
     if len(calls) != 1 or len(calls[0].args) < 2:
         raise ValueError(f"no call style.finish(axes, title) in\n{source}")
-    return calls[0].args[1]
+    title = calls[0].args[1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets) == ast.unparse(
+            title
+        ):
+            return node.value
+    return title
 
 
 def title_of_figure(source):
@@ -333,6 +344,7 @@ def notes_by_cell(notes):
     say(
         notes["section"][0]["cell"],
         f"{sum(row['minutes'] for row in notes['section'])} minutes in all.",
+        "This notebook shows the answers: keep it off the projector.",
         "Afterwards, a learner can",
         "",
         *(f"- {outcome}" for outcome in notes["outcomes"]),
@@ -342,11 +354,12 @@ def notes_by_cell(notes):
         *(f"- {row['topic']}: {row['why']}" for row in notes["later"]),
     )
     for row in notes["section"]:
-        say(row["cell"], f"{row['minutes']} minutes.", row["note"])
+        minutes = f"{row['minutes']} minute{'s' * (row['minutes'] != 1)}."
+        say(row["cell"], minutes, row["note"])
     for row in notes["predict"]:
-        say(row["cell"], "a prediction.", f"Asked before it: {row['question']}")
+        say(row["cell"], "learners are asked before it:", row["question"])
     for row in notes["look"]:
-        say(row["cell"], "a figure to read.", f"Its title asks: {row['question']}")
+        say(row["cell"], "the title in their notebook asks:", row["question"])
     for row in notes["misconception"]:
         say(
             row["cell"],
@@ -376,7 +389,7 @@ def write_all(folder):
         (folder / edition).mkdir(parents=True, exist_ok=True)
         for name in teach.CHAPTERS:
             path = folder / edition / f"{name}.ipynb"
-            path.write_text(text_of(make(name)), "utf-8")
+            path.write_text(text_of(make(name)), "utf-8", newline="\n")
 
 
 if __name__ == "__main__":

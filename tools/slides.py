@@ -18,6 +18,7 @@ from nbconvert.exporters import SlidesExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pygments.formatters import HtmlFormatter
 
+import answers
 from claims_table import opening_of
 from editions import caption_of, tags
 from teach import CHAPTERS, ROOT, draws, is_exercise, notebook_of, notes_of
@@ -42,9 +43,9 @@ def deck(notebook, notes):
     notebook: the chapter. notes: its teach/NAME.toml as a dict.
     """
     cells = [cell for row in notes["slide"] for cell in slide(notebook, row)]
-    first, minutes = cells[0], sum(row["minutes"] for row in notes["section"])
+    first = cells[0]
     title = notes["slide"][0]["title"].replace("-", "\u2011")  # breaks at spaces only
-    first.source = f"{CONFIG['title']} · {minutes} minutes\n\n# {title}"
+    first.source = f"{CONFIG['title']}\n\n# {title}"
     first.metadata.slideshow.data = {"kind": "title"}
     for number, cell in enumerate(cells):
         cell.id = str(number)  # the same in every build
@@ -111,11 +112,9 @@ def shown(notebook, name):
 
 def answer(solution):
     """The solution of an exercise, one step later: its reason, and what is right."""
-    lines = solution.source.splitlines()[1:]  # without "# @title Solution"
-    reason = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
-    right = [line for line in lines if not line.startswith(("# ", "check_"))]
-    right = re.sub(r"(?m)^solution_\d = ", "", "\n".join(right)).strip()
-    reason = markdown(" ".join(reason), step="fragment")
+    reason, right = answers.taken_apart(solution.source)
+    right = re.sub(r"(?m)^solution_\d = ", "", right)
+    reason = markdown(reason, step="fragment")
     reason.metadata.slideshow.data = {"kind": "answer"}
     return [reason, code(right, [])]
 

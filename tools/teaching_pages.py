@@ -41,6 +41,9 @@ def cells_of(step):
         return ""
     notebook = teach.notebook_of(step["chapter"])
     names = [name_of(notebook, cell) for cell in step.get("cells", [])]
+    slides = enumerate(teach.notes_of(step["chapter"])["slide"], 1)
+    wanted = set(step.get("cells", []))
+    names += [f"slide {n}" for n, row in slides if wanted & set(row.get("cells", []))]
     link = f"[{step['chapter']}]({step['chapter']}.ipynb)"
     return ": ".join([link, *([", ".join(dict.fromkeys(names))] if names else [])])
 
@@ -93,15 +96,17 @@ def question(number, row):
     return f"**{number}.** {row['question']}\n\n" + "\n".join(choices)
 
 
+def right_letter(row):
+    places = [shows for _, shows in teach.options(row)]
+    return LETTERS[places.index(None)]
+
+
 def key(row):
-    """The right letter with its reason, and what each wrong one shows."""
+    """The right option with its reason, and what each wrong one shows."""
     lines = []
-    for letter, (_, shows) in zip(LETTERS, teach.options(row)):
-        lines.append(
-            f"- {letter} is wrong: {shows}"
-            if shows
-            else f"- **{letter} is right**: {row['why']}"
-        )
+    for letter, (text, shows) in zip(LETTERS, teach.options(row)):
+        verdict = f"wrong. {shows}" if shows else f"**right.** {row['why']}"
+        lines.append(f"- {letter}. *{text}*: {verdict}")
     return "\n".join(lines)
 
 
@@ -120,8 +125,9 @@ class Quiz(SphinxDirective):
 def depend_on_notes(app, docname, source):
     """A page that shows what stands in teach/ is old when that has changed."""
     if re.search(r"(?m)^```\{(plan|quiz)\}", source[0]):
-        for path in (teach.ROOT / "teach").glob("*.toml"):
-            app.env.note_dependency(str(path))
+        for files in ("teach/*.toml", "book/*.ipynb", "tools/teach*.py"):
+            for path in teach.ROOT.glob(files):
+                app.env.note_dependency(str(path))
 
 
 def setup(app):

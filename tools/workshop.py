@@ -61,18 +61,20 @@ def handout():
         title, _, answer = notebook.cells[0].source.partition("\n")
         answer = answer[answer.index("**The short answer.**") :]
         answer = answer[: answer.index("| you need |")]
-        parts += [f"## {title.removeprefix('# ')}", without_links(answer)]
+        question = re.search(r"(?s)\n(\*[^*].*?\*)\n", notebook.cells[0].source)[1]
+        parts += [f"## {title.removeprefix('# ')}", question, without_links(answer)]
     return "\n\n".join(parts)
 
 
-def to_hand_out():
-    """The texts that exercises in the room are about."""
+def worksheets():
+    """The texts that exercises in the room are about, as far as their last code."""
     parts = []
     for name in teach.CHAPTERS:
         cells = {cell.id: cell.source for cell in teach.notebook_of(name).cells}
         wanted = teach.notes_of(name).get("handout", [])
-        parts += [without_links(cells[cell]) for cell in wanted]
-    return "\n\n".join(parts)
+        texts = [cells[cell].rpartition("```")[0] + "```" for cell in wanted]
+        parts += [without_links(text) for text in texts]
+    return "\n\n".join([*parts, *["\\_" * 60] * 6])  # and lines to write on
 
 
 def without_links(text):
@@ -93,11 +95,15 @@ def questions(rows):
 
 
 def keys(rows):
-    pairs = enumerate(rows, 1)
-    return "\n\n".join(
-        f"**{number}.** {row['question']}\n\n{teaching_pages.key(row)}"
-        for number, row in pairs
+    in_short = " · ".join(
+        f"{number} {teaching_pages.right_letter(row)}"
+        for number, row in enumerate(rows, 1)
     )
+    parts = [
+        f"**{number}.** {row['question']}\n\n{teaching_pages.key(row)}"
+        for number, row in enumerate(rows, 1)
+    ]
+    return "\n\n".join([f"**{in_short}**", *parts])
 
 
 def quizzes(show):
@@ -111,7 +117,7 @@ def quizzes(show):
 
 def gather(pages, folder):
     """Put everything into a folder, with the pages that were built into `pages`."""
-    ignore = shutil.ignore_patterns(".buildinfo*", "*.inv", "*.map")
+    ignore = shutil.ignore_patterns(".buildinfo*", "*.inv", "*.map", "downloads")
     shutil.copytree(pages, folder / "book", ignore=ignore)
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary)
@@ -125,30 +131,31 @@ def gather(pages, folder):
     shutil.copy(ROOT / "check_setup.py", folder / "learners")
     shutil.copy(ROOT / "requirements-learn.lock", folder / "learners")
     shutil.copy(ROOT / "teach" / "WORKSHOP.md", folder / "README.md")
+    shutil.copy(ROOT / "teach" / "LEARNERS.md", folder / "learners" / "README.md")
     sets = teach.tests()
     every_key = "\n\n".join(
-        [
-            quizzes(keys),
-            *(f"## Test {name}\n\n{keys(rows)}" for name, rows in sets.items()),
-        ]
+        [*(f"## Test {name}\n\n{keys(rows)}" for name, rows in sets.items())]
+        + [quizzes(keys)]
     )
     room = "Name: ______________________\n\nOne answer is right.\n\n"
     for path, text in {
         "teacher/handout.html": page("The short answers", handout(), 1),
-        "teacher/to_hand_out.html": page("To hand out", to_hand_out(), 1, "page"),
+        "teacher/worksheets.html": page(
+            "What would change the score?", worksheets(), 1
+        ),
         "teacher/plans.html": page("Plans", all_plans(), 1, "page"),
         "teacher/quiz.html": page("Quiz", quizzes(questions), 1, "page"),
         "teacher/test_a.html": page("Test A", room + questions(sets["A"]), 1),
         "teacher/test_b.html": page("Test B", room + questions(sets["B"]), 1),
         "teacher/key.html": page("Answers", every_key, 1),
     }.items():
-        (folder / path).write_text(text, "utf-8")
+        (folder / path).write_text(text, "utf-8", newline="\n")
 
     sums = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n"
         for name, path in files_in(folder)
     ]
-    (folder / "SHA256SUMS").write_text("".join(sums), "utf-8")
+    (folder / "SHA256SUMS").write_text("".join(sums), "utf-8", newline="\n")
 
 
 def files_in(folder):

@@ -11,6 +11,7 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const element of document.querySelectorAll("details.hide > summary, .search-button-field, .theme-switch-button")) {
     element.removeAttribute("aria-label");
   }
+  if (location.protocol == "file:") document.querySelector(".door span")?.removeAttribute("hidden");
 });
 
 // Formulas wider than the page scroll: the keyboard must reach them.

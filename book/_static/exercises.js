@@ -176,7 +176,7 @@
 
   const answerIn = form => {
     const field = form.querySelector("input"), output = form.querySelector("output");
-    const seal = JSON.parse(atob(field.dataset.seal));
+    const seal = JSON.parse(unmasked(field.dataset.seal, "seal"));
     field.addEventListener("input", () => say(output, ""));  // so that the same words are said anew
     form.addEventListener("submit", event => {
       event.preventDefault();

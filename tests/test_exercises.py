@@ -13,7 +13,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from helpers.exercises import Exercise, Sealed
+from helpers.exercises import Exercise, Sealed, unmasked
 
 
 class Refuses:
@@ -470,7 +470,17 @@ def test_sealed_says_the_same_of_numbers(data):
         assume(False)  # the wrong answer is right
     check = sealed(exercise)
     for answer in (right, wrong, near(right), near(wrong)):
+        # What is near the one may lie at the very edge of the other.
+        assume(not any(at_the_edge(answer, of, tolerance) for of in (right, wrong)))
         assert check.verdict(answer) == exercise.verdict(answer)
+
+
+def at_the_edge(answer, of, tolerance):
+    if np.shape(answer) != np.shape(of):
+        return False
+    pairs = zip(np.ravel(answer), np.ravel(of))
+    distances = [abs(float(one) - float(other)) for one, other in pairs]
+    return any(abs(far - tolerance) <= 1e-5 * tolerance for far in distances)
 
 
 def test_the_edge_of_the_tolerance_is_inside():

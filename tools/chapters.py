@@ -57,15 +57,16 @@ def with_door(opening, name):
 
     Where the book has no address, its link is that file.
     """
-    download = f'<a href="{name}.ipynb" download>{{}}ownload the notebook</a>'
+    file = f'<a href="{name}.ipynb" download>{{}}ownload the notebook</a>'
     if "[Open in Colab](" in opening:
-        how = f"Or {download.format('d')}: it needs nothing else"
+        how = f"Or {file.format('d')}: it needs nothing else"
     else:
-        opening = editions.LINK.sub(download.format("D"), opening)
+        opening = editions.LINK.sub(file.format("D"), opening)
+        colab = f'<a href="{COLAB}">Colab</a>'
         how = (
-            f"<strong>Three clicks to run it in Colab</strong>: {download.format('d')}; open "
-            f'<a href="{COLAB}">Colab</a> and choose <em>Upload</em>; drop the file '
-            "there. Then run its first cell: it needs nothing else"
+            f"<strong>Three clicks to run it in Colab</strong>: {file.format('d')}; "
+            f"open {colab} and choose <em>Upload</em>; drop the file there. Then run "
+            "its first cell: it needs nothing else"
         )
     anywhere = "and runs as well in Kaggle, JupyterLab or VS Code"
     # From a disk, browsers show a file that they would download from a server.

@@ -105,8 +105,8 @@ def key(row):
     """The right option with its reason, and what each wrong one shows."""
     lines = []
     for letter, (text, shows) in zip(LETTERS, teach.options(row)):
-        verdict = f"wrong. {shows}" if shows else f"**right.** {row['why']}"
-        lines.append(f"- {letter}. *{text}*: {verdict}")
+        verdict = f"wrong: {shows}" if shows else f"**right**: {row['why']}"
+        lines.append(f"- {letter}. *{text}* · {verdict}")
     return "\n".join(lines)
 
 

@@ -412,7 +412,10 @@ def test_search_finds_a_word(browser, address, site, from_disk):
     visit.tab.locator(".search-button-field").click()
     visit.tab.locator("#pst-search-dialog input").fill("logit")
     visit.tab.keyboard.press("Enter")
-    visit.tab.wait_for_selector("#search-results li a")
+    # It shows one page after the other, and says at the end that it has finished.
+    visit.tab.wait_for_function(
+        "document.querySelector('.search-summary')?.textContent.includes('finished')"
+    )
     found = visit.tab.eval_on_selector_all(
         "#search-results li a", "links => links.map(link => link.href)"
     )

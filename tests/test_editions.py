@@ -9,7 +9,9 @@ import zipfile
 import nbformat
 import pytest
 
+import chapters
 import editions
+import notebooks
 import teach
 from kernels import code, execute, tags
 from test_notebooks import figures
@@ -216,6 +218,23 @@ def test_it_holds_all_of_the_book_and_every_note(name):
 
 def rest_of(cells):
     return nbformat.v4.new_notebook(cells=cells)
+
+
+# The page's link to the self-contained notebook
+
+
+@pytest.mark.parametrize("repo", ["", "owner/name"])
+def test_the_page_offers_the_notebook(repo):
+    opening = f"# A\n\n| x |\n| --- |\n| {notebooks.colab_link('loss', repo)} |"
+    shown = chapters.with_door(opening, "loss")
+    assert 'href="loss.ipynb" download>' in shown
+    if repo:
+        place = f"github/{repo}/blob/{notebooks.TAG}/book/loss.ipynb"
+        assert f"| [Open in Colab]({chapters.COLAB}{place}) |" in shown
+    else:
+        assert '| <a href="loss.ipynb" download>Download' in shown
+        assert "Three clicks" in shown and f'href="{chapters.COLAB}"' in shown
+    assert "running.md" not in shown
 
 
 # What stands in teach/

@@ -19,6 +19,7 @@ from kernels import ALIKE_ELSEWHERE, alike, code, differences, execute
 
 CHAPTER = notebooks.ROOT / "book" / "inflated_accuracy.ipynb"
 
+PEEK = "import helpers; open(helpers.__path__[0] + '/data/shape_bias.csv', 'rb').read()"
 DRAW = """
 import matplotlib.pyplot as plt
 import numpy as np
@@ -227,6 +228,7 @@ def test_a_generator_without_a_seed(chapter):
         ("draw", "plt.show()", "import torch; torch.rand(1)", "draw.*'torch'"),
         ("draw", "default_rng(0)", "default_rng(1)", "'draw' draws another figure"),
         ("draw", "plt.show()", "plt.text(0, 0, 'faint', c='y')", "draw: 'faint' has"),
+        ("draw", "plt.show()", PEEK, "reads .'shape_bias.csv'., would carry"),
         ("claim-walk", "> 1", "< 1", "'claim-walk' raised ClaimFailed"),
         ("check-1", "(3,", "(4,", "check-1|check_1"),
         ("solution-1", "= 4", "= 3", "solution-1|check_1"),

@@ -107,8 +107,7 @@ def install():
     # Once a week, the newest versions instead of Colab's.
     limits = [] if os.environ.get("NEWEST") else ["-c", CONSTRAINTS]
     wanted = f"{limits} {PACKAGES} {CONSTRAINTS.read_text('utf-8')}"
-    known = stamp.exists() and stamp.read_text("utf-8") == wanted
-    if known and limits:
+    if limits and stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
     python = find_python()
     print(f"Installing Colab's packages into {BASE.name} ...", flush=True)

@@ -13,7 +13,8 @@ import chapters
 import editions
 import notebooks
 import teach
-from kernels import code, execute, tags
+from cells import code, tags
+from kernels import execute
 from test_notebooks import figures
 
 MOST_BYTES = {"label_remapping": 5e6}  # 1.5e6 for any other chapter

@@ -14,7 +14,8 @@ import pytest
 
 import editions
 import notebooks
-from kernels import code, execute, only_exercises, tags
+from cells import caption_of, code, draws, tags
+from kernels import execute, only_exercises
 from typed_numbers import MARKDOWN, typed_numbers
 
 PATHS = sorted((notebooks.ROOT / "book").glob("*.ipynb"))
@@ -69,11 +70,7 @@ def hidden(cell):
 
 
 def figures(notebook):
-    return [
-        cell
-        for cell in code(notebook)
-        if any("image/png" in output.get("data", {}) for output in cell.outputs)
-    ]
+    return [cell for cell in code(notebook) if draws(cell)]
 
 
 def exercises(notebook):
@@ -179,7 +176,7 @@ def test_figures(notebook):
             == 1
         ), cell.id
         settings = cell.metadata.get("mystnb", {})
-        caption = editions.caption_of(notebook, cell)
+        caption = caption_of(notebook, cell)
         alt = settings.get("image", {}).get("alt", "")
         assert caption.strip(), f"{cell.id} has no caption"
         assert len(alt) >= 40 and alt.strip().endswith("."), (

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import notebooks
 import test_notebooks
-from kernels import ALIKE_ELSEWHERE, alike, code, differences, execute
+from cells import code
+from kernels import ALIKE_ELSEWHERE, alike, differences, execute
 
 CHAPTER = notebooks.ROOT / "book" / "inflated_accuracy.ipynb"
 

@@ -6,7 +6,8 @@ import pytest
 
 import slides
 import test_pages
-from teach import CHAPTERS, is_exercise, notebook_of, notes_of
+from cells import is_exercise
+from teach import CHAPTERS, notebook_of, notes_of
 
 browser = test_pages.browser
 SCREENS = {"1280x720": (1280, 720), "1024x768": (1024, 768)}

@@ -9,7 +9,8 @@ import pytest
 
 import teach
 import workshop
-from kernels import code, execute, only_exercises
+from cells import code
+from kernels import execute, only_exercises
 from test_pages import browser  # noqa: F401  # the fixture
 
 MOST_BYTES = 30e6

@@ -21,6 +21,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from cells import code
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # for `helpers`, where only the book is built
 
@@ -56,15 +58,16 @@ def exercises_of(notebook):
 
     Runs the check cells, each by itself, with an answer that is not given yet.
     """
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    tasks = []
-    for answer in code:
+    tasks, cells = [], code(notebook)
+    for answer in cells:
         begin = re.search(r"^answer_(\d+) = \.\.\.(?:  # (.+))?$", answer.source, re.M)
         if not begin:
             continue
         number = int(begin[1])
-        [check] = [c for c in code if f"\ncheck_{number}(answer_" in c.source]
-        [solution] = [c for c in code if f"\ncheck_{number}(solution_" in c.source]
+        [check] = [c for c in cells if f"\ncheck_{number}(answer_" in c.source]
+        [solution] = [
+            c for c in code(notebook) if f"\ncheck_{number}(solution_" in c.source
+        ]
         names = {f"answer_{number}": ...}
         with contextlib.redirect_stdout(io.StringIO()):
             exec(check.source, names)

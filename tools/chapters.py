@@ -12,12 +12,13 @@ import nbformat
 import answers
 import editions
 import teach
+from cells import caption_of, tags
 
 # A page is old when what made it has changed.
 MADE_BY = [
     *(
         teach.ROOT / "tools" / f"{name}.py"
-        for name in ("answers", "chapters", "editions")
+        for name in ("answers", "cells", "chapters", "editions")
     ),
     teach.ROOT / "helpers" / "exercises.py",
 ]
@@ -45,11 +46,9 @@ def read(app, docname, source):
 
 def captions_into_figures(notebook):
     for cell in notebook.cells:
-        if caption := editions.caption_of(notebook, cell):
+        if caption := caption_of(notebook, cell):
             cell.metadata["mystnb"]["figure"]["caption"] = caption
-    notebook.cells = [
-        cell for cell in notebook.cells if "caption" not in editions.tags(cell)
-    ]
+    notebook.cells = [cell for cell in notebook.cells if "caption" not in tags(cell)]
 
 
 def with_door(opening, name):

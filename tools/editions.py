@@ -8,7 +8,7 @@ student/NAME.ipynb: the same without outputs, solutions and answers, with predic
     to fill in and figures whose titles ask.
 instructor/NAME.ipynb: the same with outputs and solutions, and with notes.
 
-It needs nbformat, and nothing that the notebooks import.
+It needs nbformat and pygments, and nothing that the notebooks import.
 """
 
 import ast
@@ -26,6 +26,7 @@ from nbformat.v4 import new_markdown_cell
 
 import answers
 import teach
+from cells import code, tags
 
 ROOT = Path(__file__).resolve().parent.parent
 HELPERS = ROOT / "helpers"
@@ -37,18 +38,6 @@ COLUMNS = 1000  # of the lines in which the first cell carries its archive
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file in it: the same archive each time
 
 
-def tags(cell):
-    return cell.metadata.get("tags", [])
-
-
-def caption_of(notebook, cell):
-    """The caption of a figure's cell: it is the text of the cell below. Or ""."""
-    after = notebook.cells[notebook.cells.index(cell) + 1 :][:1]
-    if not after or "caption" not in tags(after[0]):
-        return ""
-    return after[0].source.removeprefix("**Figure.** ")
-
-
 # What a chapter reads
 
 
@@ -58,8 +47,7 @@ def syntax(path):
 
 
 def code_of(notebook):
-    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    return ast.parse("\n".join(sources))
+    return ast.parse("\n".join(cell.source for cell in code(notebook)))
 
 
 @cache
@@ -251,12 +239,19 @@ def student(name):
 
 def without_answer(source):
     """The opening of a chapter without its short answer: learners find it."""
-    before, _, rest = source.partition("**The short answer.**")
+    before, _, after = opening_parts(source)
+    return (
+        f"{before}*You will find the answer here; the book has it in short.*\n\n{after}"
+    )
+
+
+def opening_parts(source):
+    """The opening of a chapter: before its short answer, this, and the header below."""
+    before, title, rest = source.partition("**The short answer.**")
     answer, header, after = rest.partition("| you need |")
     if not header:
         raise ValueError("the opening has no short answer with a header below it")
-    found = "*You will find the answer here; the book has it in short.*"
-    return f"{before}{found}\n\n{header}{after}"
+    return before, title + answer, header + after
 
 
 def to_fill_in(cell, kind, question):

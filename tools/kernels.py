@@ -15,6 +15,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat.v4 import new_code_cell
 from PIL import Image
 
+from cells import code, tags
 from editions import data_of
 
 AT_ONCE = 2  # notebooks: each computes on one thread
@@ -186,14 +187,6 @@ def last_error(notebook):
                 trace = "\n".join(output.traceback)
                 text = f"cell {cell.id!r} raised {output.ename}: {output.evalue}"
                 return ANSI_COLOUR.sub("", f"{text}\n{trace}")
-
-
-def code(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def tags(cell):
-    return cell.metadata.get("tags", [])
 
 
 def two_at_a_time(function, items):

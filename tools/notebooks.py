@@ -19,15 +19,14 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
+from cells import code, tags
 from editions import LINK
 from kernels import (
     ALIKE,
     ALIKE_ELSEWHERE,
-    code,
     differences,
     execute,
     merge_streams,
-    tags,
     two_at_a_time,
 )
 

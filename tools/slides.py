@@ -19,9 +19,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pygments.formatters import HtmlFormatter
 
 import answers
+from cells import caption_of, draws, is_exercise, tags
 from claims_table import opening_of
-from editions import caption_of, tags
-from teach import CHAPTERS, ROOT, draws, is_exercise, notebook_of, notes_of
+from teach import CHAPTERS, ROOT, notebook_of, notes_of
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
 LONG = 400  # characters of an exercise that is set in smaller letters
@@ -34,7 +34,7 @@ def write(folder):
         shutil.copytree(ROOT / source, folder / name, dirs_exist_ok=True)
     for name in CHAPTERS:
         page = deck(notebook_of(name), notes_of(name))
-        (folder / f"{name}.html").write_text(page, "utf-8")
+        (folder / f"{name}.html").write_text(page, "utf-8", newline="\n")
 
 
 def deck(notebook, notes):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import nbformat
 
+from cells import draws, is_exercise, tags
+
 ROOT = Path(__file__).resolve().parent.parent
 # In the order of the book.
 CHAPTERS = [
@@ -129,16 +131,6 @@ def faults_of_slides(notes, cells):
     return found
 
 
-def is_exercise(cell):
-    return cell.source.startswith("**Your turn ")
-
-
-def draws(cell):
-    return any(
-        "image/png" in output.get("data", {}) for output in cell.get("outputs", [])
-    )
-
-
 def faults_of_questions(notes, cells):
     found = []
     figures = [name for name, cell in cells.items() if draws(cell)]
@@ -152,7 +144,7 @@ def faults_of_questions(notes, cells):
             found.append(f"look at {row['cell']}: a short question, not {question!r}")
     for row in notes["predict"]:
         cell = cells[row["cell"]]
-        if cell.cell_type != "code" or "hide-cell" in cell.metadata.get("tags", []):
+        if cell.cell_type != "code" or "hide-cell" in tags(cell):
             found.append(f"predict {row['cell']}: it is no cell that learners run")
     return found
 

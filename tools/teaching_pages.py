@@ -10,12 +10,10 @@ from sphinx.util.docutils import SphinxDirective
 
 import editions
 import teach
+from cells import caption_of, draws, tags
+from claims_table import opening_of
 
 LETTERS = "ABCD"
-
-
-def title_of(notebook):
-    return re.match(r"# (.+)", notebook.cells[0].source)[1]
 
 
 def plan(minutes):
@@ -55,13 +53,13 @@ def name_of(notebook, name):
         return f"“{heading[1]}”"
     if exercise := re.match(r"\*\*(Your turn \d+)", cell.source):
         return exercise[1]
-    if teach.draws(cell):
+    if draws(cell):
         title = editions.title_of_figure(cell.source)
-        caption = editions.caption_of(notebook, cell)
+        caption = caption_of(notebook, cell)
         return f"the figure “{title or re.split(r'[.:]', caption)[0]}”"
     if name == notebook.cells[0].id:
         return "the short answer"
-    if "claim" in cell.metadata.get("tags", []):
+    if "claim" in tags(cell):
         return "the claim " + f"“{cell.outputs[0].metadata['claim']['statement']}”"
     return f"cell `{name}`"
 
@@ -70,7 +68,7 @@ def quiz():
     """Every chapter's questions; the answers unfold."""
     parts = []
     for name in teach.CHAPTERS:
-        parts.append(f"## {title_of(teach.notebook_of(name))}")
+        parts.append(f"## {opening_of(teach.notebook_of(name))[0]}")
         rows = teach.notes_of(name)["quiz"]
         parts += [unfolding(number, row, name) for number, row in enumerate(rows, 1)]
     return "\n\n".join(parts)

@@ -21,12 +21,12 @@ import editions
 import slides
 import teach
 import teaching_pages
+from claims_table import opening_of
 
 ROOT = teach.ROOT
 PAGES = ROOT / "_build" / "html"
 ZIP = ROOT / "_build" / "multilabel-workshop.zip"
 NAME = "multilabel-workshop"  # the folder in the zip
-MATHJAX = "book/_static/mathjax"
 PAGE = Template((ROOT / "tools" / "paper.html").read_text("utf-8"))
 
 
@@ -42,13 +42,11 @@ MARKDOWN = (
 )
 
 
-def page(title, text, depth, break_before="auto"):
-    """A page to print from Markdown; `depth` folders lie between it and the top."""
+def page(title, text, break_before="auto"):
+    """A page to print from Markdown, for a folder beside that of the book."""
     return PAGE.substitute(
         title=html.escape(title),
         body=MARKDOWN.render(f"# {title}\n\n{text}"),
-        up="../" * depth,
-        mathjax=MATHJAX,
         break_before=break_before,
     )
 
@@ -58,11 +56,9 @@ def handout():
     parts = []
     for name in teach.CHAPTERS:
         notebook = teach.notebook_of(name)
-        title, _, answer = notebook.cells[0].source.partition("\n")
-        answer = answer[answer.index("**The short answer.**") :]
-        answer = answer[: answer.index("| you need |")]
-        question = re.search(r"(?s)\n(\*[^*].*?\*)\n", notebook.cells[0].source)[1]
-        parts += [f"## {title.removeprefix('# ')}", question, without_links(answer)]
+        title, question = opening_of(notebook)
+        _, answer, _ = editions.opening_parts(notebook.cells[0].source)
+        parts += [f"## {title}", f"*{question}*", without_links(answer)]
     return "\n\n".join(parts)
 
 
@@ -110,7 +106,7 @@ def quizzes(show):
     """The quiz of each chapter: its questions, or their keys."""
     parts = []
     for name in teach.CHAPTERS:
-        title = teaching_pages.title_of(teach.notebook_of(name))
+        title, _ = opening_of(teach.notebook_of(name))
         parts += [f"## {title}", show(teach.notes_of(name)["quiz"])]
     return "\n\n".join(parts)
 
@@ -133,21 +129,17 @@ def gather(pages, folder):
     shutil.copy(ROOT / "teach" / "WORKSHOP.md", folder / "README.md")
     shutil.copy(ROOT / "teach" / "LEARNERS.md", folder / "learners" / "README.md")
     sets = teach.tests()
-    every_key = "\n\n".join(
-        [*(f"## Test {name}\n\n{keys(rows)}" for name, rows in sets.items())]
-        + [quizzes(keys)]
-    )
+    of_tests = [f"## Test {name}\n\n{keys(rows)}" for name, rows in sets.items()]
+    every_key = "\n\n".join([*of_tests, quizzes(keys)])
     room = "Name: ______________________\n\nOne answer is right.\n\n"
     for path, text in {
-        "teacher/handout.html": page("The short answers", handout(), 1),
-        "teacher/worksheets.html": page(
-            "What would change the score?", worksheets(), 1
-        ),
-        "teacher/plans.html": page("Plans", all_plans(), 1, "page"),
-        "teacher/quiz.html": page("Quiz", quizzes(questions), 1, "page"),
-        "teacher/test_a.html": page("Test A", room + questions(sets["A"]), 1),
-        "teacher/test_b.html": page("Test B", room + questions(sets["B"]), 1),
-        "teacher/key.html": page("Answers", every_key, 1),
+        "teacher/handout.html": page("The short answers", handout()),
+        "teacher/worksheets.html": page("What would change the score?", worksheets()),
+        "teacher/plans.html": page("Plans", all_plans(), "page"),
+        "teacher/quiz.html": page("Quiz", quizzes(questions), "page"),
+        "teacher/test_a.html": page("Test A", room + questions(sets["A"])),
+        "teacher/test_b.html": page("Test B", room + questions(sets["B"])),
+        "teacher/key.html": page("Answers", every_key),
     }.items():
         (folder / path).write_text(text, "utf-8", newline="\n")
 

@@ -152,11 +152,19 @@ def test_weighs_at_most_one_megabyte(page):
 
 def test_every_image_is_there_and_says_what_it_shows(page):
     images = page.tab.evaluate(
-        """[...document.querySelectorAll("article img")]
-            .map(i => [i.src, i.alt, i.complete && i.naturalWidth])"""
+        """const skew = image => {
+            const style = getComputedStyle(image), pixels = parseFloat;
+            const wide = pixels(style.paddingLeft) + pixels(style.paddingRight);
+            const tall = pixels(style.paddingTop) + pixels(style.paddingBottom);
+            return (image.clientWidth - wide) / (image.clientHeight - tall)
+                / image.naturalWidth * image.naturalHeight;
+        };
+        [...document.querySelectorAll("article img")]
+            .map(i => [i.src, i.alt, i.complete && i.naturalWidth, skew(i)])"""
     )
-    for source, alt, width in images:
+    for source, alt, width, skewed in images:
         assert width, source
+        assert 0.98 < skewed < 1.02, f"{source} is stretched"
         assert len(alt.split()) >= 3 and not re.search(r"[0-9a-f]{20}", alt), (
             f"{source}: write an alt text that says what is seen, not {alt!r}"
         )

@@ -1,8 +1,10 @@
 """Checks: what several helpers ask of scores, targets and thresholds.
 
-Each returns what it checked as a NumPy array, or raises a ValueError that names the
-argument, what it got and what was expected.
+Each raises a ValueError that names the argument, what it got and what was expected, or
+returns the array or tensor that it checked as a NumPy array.
 """
+
+from numbers import Real
 
 import numpy as np
 import torch
@@ -71,6 +73,12 @@ def check_threshold(threshold, labels, low=-np.inf, high=np.inf) -> np.ndarray:
         between = "finite" if np.isinf(high) else f"strictly between {low} and {high}"
         raise ValueError(f"threshold must be {between}, got {wrong[0]}")
     return np.broadcast_to(values.astype(np.float64), (labels,))
+
+
+def check_beta(beta) -> None:
+    """The beta of F-beta: one number, positive and finite."""
+    if not isinstance(beta, Real) or not 0 < beta < np.inf:
+        raise ValueError(f"beta must be one number, positive and finite, got {beta}")
 
 
 def to_numpy(values) -> np.ndarray:

@@ -84,12 +84,38 @@ def yeast() -> tuple[torch.Tensor, torch.Tensor]:
     (Elisseeff & Weston 2001, "A kernel method for multi-labelled classification").
     See the chapter "pos_weight".
     """
-    table = torch.from_numpy(
-        np.loadtxt(
-            files("helpers").joinpath("data/yeast.csv.bz2"), delimiter=",", skiprows=1
-        )
+    with files("helpers").joinpath("data/yeast.npz").open("rb") as file:
+        stored = dict(np.load(file))
+    inputs, targets = stored["millionths"] / 1e6, stored["targets"].astype(float)
+    return tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (inputs, targets))
+
+
+def rater_votes() -> pd.DataFrame:
+    """Is this class in this image? 1,135 questions, 78 raters' and 5 experts' answers.
+
+    One row per question, in 155 blocks, one per image, 2 to 37 questions each. Columns:
+    image (0 to 154); file (1 to 50,000, the number in the validation image's name: its
+    labels are `real_labels()[file - 1]`); label (ImageNet class, 0 to 999); yes, maybe
+    (how many raters said so); share (yes and half of maybe, of 78); experts (how many
+    said yes); truth (1 where at least 3 did, else 0).
+    The votes by which the ReaL labels were made (Beyer et al. 2020, arXiv:2006.07159).
+    See the chapter "Thresholds: from probabilities to a set of labels".
+    """
+    table = pd.read_csv(files("helpers").joinpath("data/rater_votes.csv.bz2"))
+    yes, maybe = (table["raters"].str.count(letter) for letter in "ym")
+    experts = table["experts"].str.count("y")
+    return pd.DataFrame(
+        {
+            "image": pd.factorize(table["image"])[0],
+            "file": table["image"],
+            "label": table["label"],
+            "yes": yes,
+            "maybe": maybe,
+            "share": (yes + maybe / 2) / 78,
+            "experts": experts,
+            "truth": (experts >= 3).astype(int),
+        }
     )
-    return table[:, :103].clone(), table[:, 103:].clone()
 
 
 def gaussian_classes(

@@ -1,11 +1,12 @@
 """Decide: from scores to label sets: thresholds, and the weights that do the same.
 
 A label is predicted where its score >= its threshold. Scores and targets are tensors or
-NumPy arrays; results are float64 tensors (K,) on the CPU, one value per label.
+NumPy arrays; results are tensors on the CPU: float64 (K,), one value per label, or bool
+(N, K), a label set per row.
 A threshold is tuned on validation data: on the data it was tuned on, its F looks better
 than it is. F-beta is (1 + beta^2) TP / (beta^2 positives + predicted): recall counts
 beta times as much as precision (van Rijsbergen 1974).
-See the chapter "pos_weight".
+See the chapters "pos_weight" and "label_sets".
 """
 
 import math
@@ -14,15 +15,23 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import logit
+from scipy.special import logit, roots_legendre
 
-from helpers.checks import check_scores, check_targets, check_threshold, to_numpy
+from helpers.checks import (
+    check_beta,
+    check_scores,
+    check_targets,
+    check_threshold,
+    to_numpy,
+)
 
 # Simulated with calibrated labels (F at best .3 to .95, 10 to 100 positives): the best
 # F looks too good by .4 to 1.2 times LUCK sqrt((1 + beta^2) / (2 beta^2 positives)).
 LUCK, FEW, SMALL = 0.2, 5, 0.01
 # A calibrated label is called uncalibrated with this probability.
 FALSE_ALARM = 0.01
+# Larger than errors of rounding, and too small to matter.
+ROUNDING = 1e-9
 
 
 def f_beta(tp, positives, predicted, beta=1.0, empty=0.0):
@@ -42,7 +51,7 @@ def f_at(scores, targets, threshold, beta=1.0) -> torch.Tensor:
     """
     scores = check_scores("scores", scores)
     true = check_targets(targets, scores.shape)
-    _check_beta(beta)
+    check_beta(beta)
     predicted = scores >= check_threshold(threshold, scores.shape[1])
     counts = (predicted & true).sum(0), true.sum(0), predicted.sum(0)
     return torch.from_numpy(f_beta(*counts, beta))
@@ -61,7 +70,7 @@ def best_thresholds(scores, targets, beta=1.0) -> tuple[torch.Tensor, torch.Tens
     """
     scores = check_scores("scores", scores)
     true = check_targets(targets, scores.shape)
-    _check_beta(beta)
+    check_beta(beta)
     found = [
         _best_threshold(*label, beta)
         for label in zip(_transposed(scores), _transposed(true))
@@ -130,6 +139,149 @@ def _rows(name, rows, n):
     )
 
 
+def expected_f_sets(probabilities, beta=1.0) -> torch.Tensor:
+    """The label set of each row that has the largest expected F-beta: bool (N, K).
+
+    If labels are calibrated, and independent given the input. probabilities: (N, K),
+    from 0 to 1. A row with nothing true and nothing predicted has F = 1, so the empty
+    set is an answer too. Of sets as good as the best, to 1e-9, it is the smallest; of
+    labels equally likely, the first.
+    Raises ValueError as `best_thresholds`, and for probabilities outside 0..1.
+
+    Of the sets of k labels, the k most likely are best: a likelier label in the place
+    of another changes F only where one of the two is true, and that is more often the
+    likelier (Lewis 1995, "Evaluating and optimizing autonomous text classification
+    systems"). Label i adds (1 + beta^2) p_i E[1 / (k + beta^2 (1 + S))], S being how
+    many others are true. 1 / a is the integral of u^(a-1) over 0..1, and E[t^S] the
+    product of the others' 1 - p + p t: all are one numerical integral.
+    See the chapter "Thresholds: from probabilities to a set of labels".
+    """
+    probabilities = check_scores("probabilities", probabilities, 0, 1)
+    check_beta(beta)
+    n, labels = probabilities.shape
+    weights, t = _integral(labels, float(beta) ** 2)
+    chosen = np.empty((n, labels), bool)
+    rows = max(1, 200_000 // weights.size)  # what fits into the cache
+    for start in range(0, n, rows):
+        block = slice(start, start + rows)
+        order = np.argsort(-probabilities[block], axis=1, kind="stable")
+        p = np.take_along_axis(probabilities[block], order, 1).astype(float)
+        factors = 1 - p[:, :, None] + p[:, :, None] * t
+        product = factors.prod(1)
+        # In place: of each label p times the product of the others, summed up to k.
+        np.divide(p[:, :, None], factors, out=factors).cumsum(1, out=factors)
+        factors *= product[:, None]
+        expected = np.einsum("rkn,kn->rk", factors, weights)
+        expected = np.column_stack([(1 - p).prod(1), expected])  # the empty set first
+        size = (expected >= expected.max(1, keepdims=True) - ROUNDING).argmax(1)
+        np.put_along_axis(
+            chosen[block], order, np.arange(labels) < size[:, None], axis=1
+        )
+    return torch.from_numpy(chosen)
+
+
+def _integral(labels, squared):
+    """Weights (K, n) and t (n,): row k - 1 @ t^S = (1 + b^2) / (k + b^2 (1 + S)).
+
+    Gauss-Legendre, in a variable whose powers are neither rough at 0 nor too steep,
+    with enough nodes for every fraction that occurs. An expectation is a mean of these
+    with positive weights, and so as exact.
+    """
+    counts, scale = np.arange(1, labels + 1), max(1, squared)
+    fractions = (1 + squared) / (counts[:, None] + squared * counts)
+    for nodes in (32, 64, 128, 256, 512, 1024):
+        u, weights = roots_legendre(nodes)
+        u = (1 + u) / 2
+        t = u ** (3 * squared / scale)
+        weights = weights * 1.5 * (1 + squared) / scale * t / u
+        weights = weights * u ** (3 * counts[:, None] / scale)
+        found = weights @ t[:, None] ** (counts - 1)
+        if (np.abs(found - fractions) <= ROUNDING * fractions).all():
+            return weights, t
+    raise ValueError(f"probabilities must have fewer labels, got {labels}")
+
+
+def expected_f_sets_of_joint(weights, sets, beta=1.0) -> torch.Tensor:
+    """As `expected_f_sets`, for labels that depend on each other: bool (N, K).
+
+    weights: (N, M), for each row the probabilities of M label sets, such as a
+    powerset's softmax or how often each was sampled; they sum to 1. sets: (M, K), 0 and
+    1 in any dtype. The chosen set need not be one of them.
+    Raises ValueError for other shapes or values, or a row that does not sum to 1 (to
+    1e-4, as float32 does).
+
+    A label adds to a set of k labels the sum over s of (1 + beta^2) / (k + beta^2 s)
+    times the probability that it is true and s labels are: the best of size k has the
+    k largest (Dembczynski, Waegeman, Cheng & Hullermeier 2011, "An exact algorithm for
+    F-measure maximization").
+    See the chapter "Thresholds: from probabilities to a set of labels".
+    """
+    weights, sets = check_scores("weights", weights, 0, 1), to_numpy(sets)
+    check_beta(beta)
+    n, m = weights.shape
+    zero_one = sets.ndim == 2 and sets.size and np.isin(sets, (0, 1)).all()
+    if not zero_one or len(sets) != m:
+        raise ValueError(
+            "sets must be 0 and 1, shape (M, K), one row for each column of weights, "
+            f"here {m}, got {sets.dtype} of shape {sets.shape}"
+        )
+    sums = weights.sum(1, dtype=float)
+    wrong = np.flatnonzero(abs(sums - 1) > 1e-4)
+    if len(wrong):
+        raise ValueError(
+            "weights must sum to 1 in each row, "
+            f"got {sums[wrong[0]]:.6g} in row {wrong[0]}"
+        )
+    sets, squared = sets.astype(float), float(beta) ** 2
+    sizes = sets.sum(1)
+    best, chosen = weights @ (sizes == 0), np.zeros((n, sets.shape[1]), bool)
+    for k in range(1, sets.shape[1] + 1):
+        gain = weights @ (sets * ((1 + squared) / (k + squared * sizes))[:, None])
+        # Rounded, so that equal ones stay in their order.
+        order = np.argsort(-gain.round(12), axis=1, kind="stable")[:, :k]
+        expected = np.take_along_axis(gain, order, 1).sum(1)
+        better = expected > best + ROUNDING
+        best[better] = expected[better]
+        chosen[better] = False
+        chosen[np.flatnonzero(better)[:, None], order[better]] = True
+    return torch.from_numpy(chosen)
+
+
+def recall_threshold(scores, targets, recall=0.9) -> float:
+    """The largest threshold whose expected recall of a new row is at least `recall`.
+
+    Conformal risk control (Angelopoulos et al. 2022, arXiv:2208.02814): the largest t
+    with (the sum over rows of the share of its labels missed at t, + 1) / (N + 1)
+    <= 1 - recall. scores, targets: (N, K), as for `best_thresholds`, of rows that
+    trained nothing. A row without labels misses nothing: its recall is 1.
+    It holds on average over such rows and the new one, if they are exchangeable, for
+    any scores: not for these rows, one label, or one kind of input. Where nothing needs
+    to be predicted, it is the next number above the largest score.
+    Raises ValueError as `best_thresholds`, for a recall not between 0 and 1, and for
+    too few rows: even for a recall of 0.9 with every label predicted, 9 are needed.
+    See the chapter "Thresholds: from probabilities to a set of labels".
+    """
+    scores = check_scores("scores", scores)
+    true = check_targets(targets, scores.shape)
+    if not isinstance(recall, Real) or not 0 < recall < 1:
+        raise ValueError(f"recall must be one number between 0 and 1, got {recall}")
+    least = math.ceil((1 - ROUNDING) / (1 - recall)) - 1
+    if len(scores) < least:
+        raise ValueError(
+            f"scores must have at least {least} rows to promise a recall of {recall}, "
+            f"got {len(scores)}"
+        )
+    shares = (true / np.maximum(true.sum(1, keepdims=True), 1))[true]
+    order = np.argsort(scores[true])
+    ascending = scores[true][order]
+    thresholds = np.append(ascending, np.nextafter(scores.max(), np.inf))
+    # What each threshold misses: the labels with lower scores.
+    missed = np.append(0, shares[order].cumsum())
+    missed = missed[np.searchsorted(ascending, thresholds)]
+    allowed = (1 - recall) * (len(scores) + 1) - 1
+    return float(thresholds[missed <= allowed + ROUNDING][-1])
+
+
 def neg_per_pos(targets) -> torch.Tensor:
     """The number of negatives per positive of each label: float64 (K,).
 
@@ -177,7 +329,7 @@ def weight_of_f(f, beta=1.0):
     Raises ValueError unless f is in (0, 1] and beta positive and finite.
     """
     _check_range("f", f, 1)
-    _check_beta(beta)
+    check_beta(beta)
     return (1 + beta**2) / f - 1
 
 
@@ -308,8 +460,3 @@ def _check_range(name, value, high=math.inf):
             else f"larger than 0 and at most {high}"
         )
         raise ValueError(f"{name} must be {asked}, got {value}")
-
-
-def _check_beta(beta):
-    if not isinstance(beta, Real) or not 0 < beta < math.inf:
-        raise ValueError(f"beta must be one number, positive and finite, got {beta}")

@@ -26,22 +26,23 @@ import gymnasium
 import nbformat
 import numpy as np
 import torch
-from sklearn.metrics import precision_recall_curve
+from sklearn.metrics import f1_score, precision_recall_curve
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import actuators
-from helpers.decide import best_thresholds
+from helpers import actuators, metrics
+from helpers.decide import best_thresholds, expected_f_sets
 from helpers.labels import RULES, categories, category_probabilities
 from helpers.seeds import seeded, train
-from test_decide import by_scikit_learn
+from test_decide import by_double_loop, by_scikit_learn
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import notebooks  # noqa: E402
 
 SEEDS, CLASSES, STEPS, BATCH, REPEATS = 20, 100, 200, 64, 7
-ROWS, LOOPED, TUNED = 50_000, 5_000, 40
+ROWS, LOOPED, TUNED, EXPECTED = 50_000, 5_000, 40, 10_000
+LABELS, RESAMPLES, FEW_RESAMPLES = 100, 1000, 3
 PLANTS, FEW_PLANTS, POLICY_SEEDS = 4096, 64, 16
 # The seconds in a header hold for slow machines too. Two idle machines of one kind were
 # up to this far apart.
@@ -226,6 +227,73 @@ def tuning_peak():
     return (peak() - before) / made.nbytes
 
 
+def expected_f_ratio():
+    """Of EXPECTED rows with 100 labels, some of them rare and some frequent."""
+    p = np.random.default_rng(0).beta(0.3, 2, (EXPECTED, 100))
+    some = p[:: EXPECTED // 20]
+
+    def loop():
+        return [by_double_loop(row, 1) for row in some]
+
+    assert expected_f_sets(some).sum(1).tolist() == loop()
+    pairs = [
+        (seconds(loop), seconds(partial(expected_f_sets, p))) for _ in range(REPEATS)
+    ]
+    alone, together = map(min, zip(*pairs))
+    return alone * EXPECTED / len(some) / together
+
+
+def label_sets():
+    """Predictions and targets (ROWS, LABELS), booleans."""
+    random = np.random.default_rng(0)
+    targets, predicted = np.empty((2, ROWS, LABELS), bool)
+    for true, said in zip(targets.T, predicted.T):  # in place: no more memory
+        true[:] = random.random(ROWS) < 0.05
+        said[:] = true ^ (random.random(ROWS) < 0.03)
+    return predicted, targets
+
+
+def bootstrap_ratio():
+    """Micro, macro and samples F of resamples: with scikit-learn / `bootstrap_f`."""
+    predicted, targets = label_sets()
+    group = np.arange(ROWS)
+    weights = next(metrics._draws(group, FEW_RESAMPLES, 0, LABELS))
+    drawn = [np.repeat(group, resample.astype(int)) for resample in weights.T]
+
+    def loop():
+        return [
+            [
+                f1_score(
+                    targets[rows], predicted[rows], average=average, zero_division=1.0
+                )
+                for average in ("micro", "macro", "samples")
+            ]
+            for rows in drawn
+        ]
+
+    of_rows = metrics._f_of_rows(predicted, targets, 1.0)
+    ours = metrics._scores(weights, predicted, targets, of_rows)[0][2:]
+    assert np.abs(np.transpose(loop()) - ours).max() < 1e-12
+    ours = partial(metrics.bootstrap_f, predicted, targets, resamples=RESAMPLES)
+    pairs = [(seconds(loop), seconds(ours)) for _ in range(3)]
+    in_turn, together = map(min, zip(*pairs))
+    return in_turn * RESAMPLES / FEW_RESAMPLES / together
+
+
+def bootstrap_peak():
+    """Peak memory that the intervals need beyond predictions and targets, in theirs."""
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    few = np.eye(20, dtype=bool)
+    metrics.bootstrap_f(few, few)  # what is allocated once and for all
+    before = peak()
+    predicted, targets = label_sets()
+    metrics.bootstrap_f(predicted, targets, resamples=RESAMPLES)
+    return (peak() - before) / (predicted.nbytes + targets.nbytes) - 1
+
+
 def plants_ratio():
     """Steps a second of many tanks at once, in units of gymnasium's vector environment.
 
@@ -346,6 +414,13 @@ def measurements():
     yield what, tuning_ratio(), "x", "at least", 5
     what = f"peak memory of best_thresholds with its arguments, {size} / the scores"
     yield what, in_a_new_process(tuning_peak), "x", "at most", 4
+    what = f"a double loop (timed on 20 rows) / expected_f_sets, {EXPECTED:,} x 100"
+    yield what, expected_f_ratio(), "x", "at least", 20
+    size = f"{ROWS:,} x {LABELS}, {RESAMPLES:,} resamples"
+    what = f"F by scikit-learn (timed on {FEW_RESAMPLES}) / bootstrap_f, {size}"
+    yield what, bootstrap_ratio(), "x", "at least", 30
+    what = f"peak memory of bootstrap_f beyond its arguments, {size} / these"
+    yield what, in_a_new_process(bootstrap_peak), "x", "at most", 4
     what = f"tank steps a second, {PLANTS:,} at once / {FEW_PLANTS} in SyncVectorEnv"
     yield what, plants_ratio(), "x", "at least", 100
     what = f"{POLICY_SEEDS} policies trained together on the tanks / one"

@@ -1,14 +1,13 @@
-import bz2
 import collections
 import hashlib
 import sys
-from importlib.resources import files
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 from sklearn.datasets import load_digits
+from sklearn.metrics import average_precision_score, f1_score
 
 from helpers.data import (
     coarse_world,
@@ -16,6 +15,7 @@ from helpers.data import (
     gaussian_classes,
     imagenet_a_results,
     ppo_on_tanks,
+    rater_votes,
     real_labels,
     shape_bias_counts,
     yeast,
@@ -222,9 +222,51 @@ def test_how_often_each_function_of_yeast_occurs():
 
 
 def test_yeast_is_the_published_file():
-    packed = files("helpers").joinpath("data/yeast.csv.bz2").read_bytes()
-    digest = hashlib.sha256(bz2.decompress(packed)).hexdigest()
+    names = [f"Att{n}" for n in range(1, 104)] + [f"Class{n}" for n in range(1, 15)]
+    lines = [",".join(names)]
+    for inputs, targets in zip(*(part.tolist() for part in yeast())):
+        row = [np.format_float_positional(value, trim="-") for value in inputs]
+        lines.append(",".join([*row, *(f"{value:.0f}" for value in targets)]))
+    digest = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
     assert digest == "fd17cb9b53acaaf5e82a9e0795e2667167775915c0e32c1f6fe0fadb0d3bd703"
+
+
+def test_rater_votes():
+    votes = rater_votes()
+    columns = ["image", "file", "label", "yes", "maybe", "share", "experts", "truth"]
+    assert list(votes.columns) == columns and len(votes) == 1135
+    assert (votes.dtypes.drop("share") == np.int64).all()
+    # In blocks, one per image.
+    assert votes["image"].diff().dropna().isin([0, 1]).all()
+    assert votes["image"].iloc[[0, -1]].tolist() == [0, 154]
+    assert votes["image"].value_counts().agg(["min", "max"]).tolist() == [2, 37]
+    assert votes.groupby("image")["file"].nunique().eq(1).all()
+    assert votes["file"].between(1, 50_000).all() and votes["file"].nunique() == 155
+    assert not votes.duplicated(["file", "label"]).any()
+    assert votes["label"].between(0, 999).all() and votes["label"].nunique() == 621
+    assert votes.iloc[1].tolist() == [0, 30153, 385, 40, 28, 54 / 78, 4, 1]
+
+
+def test_the_scores_of_the_raters():
+    votes = rater_votes()
+    truth, share = votes["truth"], votes["share"]
+    # Counted in the published arrays: a third dimension of no, maybe and yes.
+    assert truth.sum() == 248 and votes["experts"].sum() == 1236
+    assert (votes["yes"].sum(), votes["maybe"].sum()) == (12745, 6497)
+    assert average_precision_score(truth, share) == pytest.approx(0.92056, abs=5e-6)
+    f1 = [f1_score(truth, share >= t) for t in (0.2, 0.3, 0.4, 0.5, 0.6)]
+    assert np.round(f1, 3).tolist() == [0.817, 0.834, 0.822, 0.790, 0.703]
+    # Eight shares are 0.5, of which four are true.
+    assert f1_score(truth, share > 0.5) == pytest.approx(0.778, abs=5e-4)
+
+
+def test_the_experts_agree_with_the_published_labels():
+    """Made from the raters' votes, these are nearly what five people say."""
+    labels, votes = real_labels(), rater_votes()
+    published = [
+        label in labels[file - 1] for file, label in zip(votes.file, votes.label)
+    ]
+    assert (votes["truth"] == published).mean() > 0.9
 
 
 def world(seeds):
@@ -335,6 +377,7 @@ def test_it_needs_no_network(monkeypatch):
         real_labels(),
         imagenet_a_results(),
         shape_bias_counts(),
+        rater_votes(),
         yeast(),
         gaussian_classes(2, 2, 2, [0]),
         digit_scenes(2, 2, 0),

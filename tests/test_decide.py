@@ -1,3 +1,4 @@
+import itertools
 import math
 import re
 from fractions import Fraction
@@ -7,8 +8,10 @@ import pandas as pd
 import pytest
 import scipy.stats
 import torch
+from dacaf_mlc.probability_classifier_chains import InferenceStats, bop_fmeasure
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mapie.risk_control import MultiLabelClassificationController
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import fbeta_score, precision_recall_curve
 from sklearn.utils.class_weight import compute_class_weight
@@ -20,9 +23,12 @@ from helpers.decide import (
     LUCK,
     advise,
     best_thresholds,
+    expected_f_sets,
+    expected_f_sets_of_joint,
     f_at,
     f_beta,
     neg_per_pos,
+    recall_threshold,
     threshold_of_weight,
     tuned_f,
     weight_of_f,
@@ -943,3 +949,350 @@ def test_weights_and_f_that_are_no_numbers(value):
         weight_of_f(value)
     with pytest.raises(ValueError, match="^beta must be one number"):
         weight_of_f(0.5, value)
+
+
+def expected_f(of, joint, sets, beta):
+    """E[F-beta] of each row of `of`, from the probabilities of all label sets."""
+    f = f_beta(of @ sets.T, sets.sum(1), of.sum(1)[:, None], beta, empty=1.0)
+    return f @ joint
+
+
+def all_sets(k):
+    return np.array(list(itertools.product([0, 1], repeat=k)))
+
+
+def product_of(p, sets):
+    """The probabilities of label sets, if labels are independent."""
+    return np.where(sets, p, 1 - p).prod(1)
+
+
+def by_double_loop(p, beta):
+    """The size of the best set, as in textbooks: over how many chosen labels are true,
+    and how many others. In pure Python, for one row of probabilities.
+    """
+
+    def one_more(counts, p):
+        """The distribution of a number of true labels, with one more label."""
+        return [
+            (1 - p) * same + p * fewer
+            for same, fewer in zip([*counts, 0], [0, *counts])
+        ]
+
+    p, squared = sorted(p, reverse=True), beta**2
+    others = [[1.0]]
+    for value in reversed(p):
+        others.append(one_more(others[-1], value))
+    chosen, best, best_size = [1.0], others.pop()[0], 0
+    for k, value in enumerate(p, 1):
+        chosen, rest = one_more(chosen, value), others.pop()
+        expected = 0
+        for a, p_a in enumerate(chosen):
+            for b, p_b in enumerate(rest):
+                expected += a * p_a * p_b / (k + squared * (a + b))
+        if (1 + squared) * expected > best:
+            best, best_size = (1 + squared) * expected, k
+    return best_size
+
+
+any_beta = st.sampled_from([0.03, 0.5, 1, Fraction(5, 4), 2, math.pi, 20])
+some_p = st.lists(
+    st.sampled_from([0.0, 1.0, 0.5, 0.25, 1 / 3, 1e-12]) | st.floats(0, 1),
+    min_size=1,
+    max_size=6,
+).map(np.array)
+
+
+@settings(deadline=None, max_examples=200)
+@given(some_p, any_beta)
+def test_the_sets_of_the_largest_expected_f_among_all_sets(p, beta):
+    sets = all_sets(len(p))
+    expected = expected_f(sets, product_of(p, sets), sets, float(beta))
+    [chosen] = expected_f_sets(p[None], beta).numpy()
+    of_chosen = expected[(sets == chosen).all(1)]
+    assert of_chosen == pytest.approx(expected.max(), abs=1e-9)
+    # Of equally good sets a smallest one, and of equal labels the first.
+    assert chosen.sum() <= sets[expected > expected.max() - 1e-12].sum(1).min()
+    first = np.argsort(-p, kind="stable")[: chosen.sum()]
+    assert chosen.nonzero()[0].tolist() == sorted(first)
+
+
+@pytest.mark.parametrize("beta", [0.1, *BETAS, 3.7])
+def test_expected_f_of_many_labels_is_that_of_the_double_loop(beta):
+    random = np.random.default_rng(0)
+    p = random.beta(0.3, 1, (12, 60)) ** random.integers(1, 5, (12, 1))
+    p[3, :30], p[4, 20:], p[5] = 0, 1, 0.5
+    chosen = expected_f_sets(p, beta)
+    assert chosen.sum(1).tolist() == [by_double_loop(row, beta) for row in p]
+    assert len(chosen.sum(1).unique()) > 4
+
+
+def test_expected_f_of_a_thousand_labels():
+    p = np.linspace(0, 1, 150) ** 3
+    for rare in (np.zeros(850), np.full(850, 1e-300)):
+        chosen = expected_f_sets(np.append(p, rare)[None])
+        assert chosen.sum() == by_double_loop(p, 1) and chosen[0, 149]
+    assert expected_f_sets(np.ones((1, 1000))).all()
+    assert not expected_f_sets(np.zeros((1, 1000))).any()
+    # A row's answer does not depend on the others.
+    many = np.random.default_rng(0).random((300, 200)) ** 2
+    alone = torch.cat([expected_f_sets(row[None]) for row in many])
+    assert torch.equal(expected_f_sets(many), alone)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_expected_f_as_dacaf_finds_it(beta):
+    """From the probabilities that a label is true and s labels are."""
+    random, sets = np.random.default_rng(0), all_sets(5)
+    p = random.beta(0.4, 0.8, (300, 5))
+    independent = np.array([product_of(row, sets) for row in p])
+    dependent = random.dirichlet(np.full(len(sets), 0.1), 300)
+    of_size = np.eye(6)[sets.sum(1)]
+    for joint, found in [
+        (independent, expected_f_sets(p, beta)),
+        (independent, expected_f_sets_of_joint(independent, sets, beta)),
+        (dependent, expected_f_sets_of_joint(dependent, sets, beta)),
+    ]:
+        stats = InferenceStats(
+            n_samples=300,
+            n_labels=5,
+            pairwise=np.einsum("nm,mk,ms->nks", joint, sets, of_size),
+            p_empty=joint[:, :1],
+        )
+        assert found.tolist() == bop_fmeasure(stats, beta).astype(bool).tolist()
+        assert len(found.sum(1).unique()) > 3
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 5), any_beta, st.integers(0, 10**6), st.booleans())
+def test_the_sets_of_the_largest_expected_f_of_a_joint(k, beta, seed, some):
+    """Some sets, of which several may be the same; or all."""
+    random = np.random.default_rng(seed)
+    sets = every = all_sets(k)
+    if some:
+        sets = every[random.integers(len(every), size=random.integers(1, 9))]
+    weights = random.dirichlet(np.full(len(sets), random.choice([0.05, 1])), 4)
+    # Of sets as likely, many are equally good.
+    weights[0] = 1 / len(sets)
+    chosen = expected_f_sets_of_joint(weights, sets, beta)
+    assert chosen.dtype == torch.bool and chosen.shape == (4, k)
+    for row, joint in zip(chosen.numpy(), weights):
+        expected = expected_f(every, joint, sets, float(beta))
+        of_chosen = expected[(every == row).all(1)]
+        assert of_chosen == pytest.approx(expected.max(), abs=1e-9)
+        assert row.sum() <= every[expected > expected.max() - 1e-12].sum(1).min()
+
+
+@settings(deadline=None, max_examples=50)
+@given(some_p, any_beta)
+def test_the_joint_of_independent_labels(p, beta):
+    sets = all_sets(len(p))
+    one = expected_f_sets(p[None], beta)
+    other = expected_f_sets_of_joint(product_of(p, sets)[None], sets, beta)
+    assert torch.equal(one, other)
+
+
+def test_what_the_joint_knows_and_probabilities_do_not():
+    """Exactly one of three labels is true: either is as likely, and all are chosen."""
+    weights, sets = np.full((1, 3), 1 / 3), np.eye(3)
+    assert expected_f_sets_of_joint(weights, sets).tolist() == [[True] * 3]
+    # None or all: with 0.4 each probability is below one half, but F of all is 0.4.
+    weights, sets = np.array([[0.6, 0.4], [0.4, 0.6]]), np.array([[0] * 3, [1] * 3])
+    chosen = expected_f_sets_of_joint(weights, sets)
+    assert chosen.tolist() == [[False] * 3, [True] * 3]
+    assert expected_f_sets(np.full((1, 3), 0.4)).all()
+
+
+def test_the_best_sets_of_two_sizes_of_a_joint_need_not_share_a_label():
+    sets = np.array([[1, 0, 0, 0, 0], [0, 1, 1, 1, 1]])
+    chosen = expected_f_sets_of_joint(np.array([[0.4, 0.6]]), sets, 0.5)
+    assert chosen.tolist() == [[False, True, True, True, True]]
+
+
+def test_of_equally_good_labels_of_a_joint_the_first_whatever_the_rounding():
+    """The third label, and one of the first two, between which nothing decides."""
+    sets = [[1, 0, 1], [0, 1, 1], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]]
+    parts = np.random.default_rng(0).dirichlet(np.ones(20), (200, 6))
+    weights = np.array([0.386, 0.386, 0.084, 0.084, 0.05, 0.01])[:, None] * parts
+    chosen = expected_f_sets_of_joint(
+        weights.reshape(200, 120), np.repeat(sets, 20, axis=0), 0.5
+    )
+    assert chosen.tolist() == [[True, False, True]] * 200
+
+
+def test_an_integral_that_is_not_exact_is_refused(monkeypatch):
+    monkeypatch.setattr(
+        "helpers.decide.roots_legendre", np.polynomial.chebyshev.chebgauss
+    )
+    with pytest.raises(
+        ValueError, match="^probabilities must have fewer labels, got 3$"
+    ):
+        expected_f_sets(SCORES)
+
+
+def test_expected_f_of_tensors_and_arrays():
+    p = torch.rand(50, 4, generator=torch.Generator().manual_seed(0))
+    kept, chosen = p.clone(), expected_f_sets(p)
+    assert chosen.dtype == torch.bool and chosen.device.type == "cpu"
+    backwards = p.numpy()[::-1].copy()[::-1]
+    for same in (p.double(), p.numpy(), backwards, p.clone().requires_grad_()):
+        assert torch.equal(expected_f_sets(same), chosen)
+    # Where nothing and the first label are as good but for the rounding of float32.
+    second = torch.linspace(0.01, 0.3, 200)
+    close = torch.stack([(1 - second) / (2 - second * 4 / 3), second], 1)
+    chosen = expected_f_sets(close)
+    assert torch.equal(expected_f_sets(close.double()), chosen)
+    assert len(chosen.sum(1).unique()) > 1
+    weights = (5 * p).softmax(1)
+    sets = torch.tensor([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 0, 0]])
+    chosen = expected_f_sets_of_joint(weights, sets)
+    for same in (sets.bool(), sets.numpy(), sets.double(), sets.tolist()):
+        assert torch.equal(expected_f_sets_of_joint(weights.numpy(), same), chosen)
+    # Weights need not sum to 1 exactly.
+    off = weights.double() * 1.00009
+    assert torch.equal(expected_f_sets_of_joint(off, sets), chosen)
+    assert torch.equal(p, kept)
+
+
+@pytest.mark.parametrize("number", [0, -1.0, math.inf, math.nan, "1"])
+def test_bad_betas_of_expected_f(number):
+    for call in (
+        lambda: expected_f_sets(SCORES, number),
+        lambda: expected_f_sets_of_joint(SCORES / 1.5, np.eye(3), number),
+    ):
+        with pytest.raises(ValueError, match="^beta must be one number, positive"):
+            call()
+
+
+@pytest.mark.parametrize("bad", [SCORES.long(), SCORES[0], SCORES + 0.6, -SCORES])
+def test_bad_probabilities_of_expected_f(bad):
+    with pytest.raises(ValueError, match="^probabilities must "):
+        expected_f_sets(bad)
+    with pytest.raises(ValueError, match="^weights must "):
+        expected_f_sets_of_joint(bad, np.eye(3))
+
+
+@pytest.mark.parametrize(
+    "sets", [np.eye(2), np.eye(3) / 2, np.ones(3), np.ones((3, 0)), np.eye(3) + np.nan]
+)
+def test_bad_sets(sets):
+    asked = r"sets must be 0 and 1, shape \(M, K\), one row for each column of weights"
+    got = re.escape(f"here 3, got float64 of shape {sets.shape}")
+    with pytest.raises(ValueError, match=f"^{asked}, {got}$"):
+        expected_f_sets_of_joint(torch.eye(3), sets)
+
+
+@pytest.mark.parametrize("change", [-0.001, 0.001])
+def test_weights_that_do_not_sum_to_one(change):
+    weights = np.full((3, 2), 0.5)
+    weights[1, 0] += change
+    with pytest.raises(
+        ValueError,
+        match=f"^weights must sum to 1 in each row, got {1 + change} in row 1$",
+    ):
+        expected_f_sets_of_joint(weights, np.eye(2))
+
+
+def risk(scores, targets, threshold):
+    """What conformal risk control bounds, in fractions: missed shares, and one more."""
+    missed = Fraction(1)
+    for row, true in zip(scores.tolist(), targets.tolist()):
+        of_row = [score >= threshold for score, y in zip(row, true) if y]
+        if of_row:
+            missed += Fraction(of_row.count(False), len(of_row))
+    return missed / (len(scores) + 1)
+
+
+@settings(deadline=None, max_examples=150)
+@given(cases, st.fractions(0, 1, max_denominator=12).filter(lambda r: 0 < r < 1))
+def test_the_recall_threshold_is_the_largest_that_keeps_the_risk(case, recall):
+    """Ties, rows without labels, too few rows, and bounds that are met exactly."""
+    scores, targets = case
+    above = torch.nextafter(scores.max(), torch.tensor(math.inf, dtype=scores.dtype))
+    kept = [
+        threshold
+        for threshold in [*scores.unique().tolist(), above.item()]
+        if risk(scores, targets, threshold) <= 1 - recall
+    ]
+    if kept:
+        assert recall_threshold(scores, targets, float(recall)) == max(kept)
+        same = recall_threshold(scores.numpy(), targets.double(), recall)
+        assert type(same) is float and same == max(kept)
+    else:
+        least = math.ceil(recall / (1 - recall))
+        assert len(scores) < least
+        with pytest.raises(
+            ValueError,
+            match=f"^scores must have at least {least} rows to promise a recall of .*, "
+            f"got {len(scores)}$",
+        ):
+            recall_threshold(scores, targets, float(recall))
+
+
+def test_rows_that_a_recall_needs():
+    scores, targets = torch.rand(99, 2), torch.ones(99, 2)
+    for recall, least in [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)]:
+        fewer = least - 1 or 1
+        found = recall_threshold(scores[:least], targets[:least], recall)
+        assert found == scores[:least].min().item()
+        if fewer < least:
+            with pytest.raises(ValueError, match=f"at least {least} rows"):
+                recall_threshold(scores[:fewer], targets[:fewer], recall)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_nothing_to_miss(dtype):
+    scores, targets = case(0, 40, 5, 0.5, dtype)
+    threshold = recall_threshold(scores, torch.zeros_like(targets))
+    assert threshold > scores.max() and not (scores >= threshold).any()
+    assert scores.numpy().dtype.type(threshold) == threshold
+
+
+def test_the_recall_that_was_promised():
+    """On average over calibrations and new rows; and hardly more of it."""
+    random = np.random.default_rng(0)
+    recalls = []
+    for _ in range(2000):
+        truth = random.random((41, 6)) < [0.5, 0.3, 0.2, 0.1, 0.1, 0.02]
+        scores = random.normal(size=(41, 6)) + 1.5 * truth
+        threshold = recall_threshold(scores[:40], truth[:40], 0.8)
+        of_row = (scores[40] >= threshold)[truth[40]]
+        recalls.append(of_row.mean() if len(of_row) else 1)
+    # The bound is within 2 / 41 of the mean recall (theorem 2 of the paper).
+    error = 4 * np.std(recalls) / math.sqrt(len(recalls))
+    assert 0.8 - error < np.mean(recalls) < 0.8 + 2 / 41 + error
+
+
+@pytest.mark.parametrize("recall", [0.6, 0.83, 0.9, 0.95])
+def test_mapie_finds_the_same_threshold(recall):
+    """On a grid of all scores. It predicts above its threshold, and not from it on, and
+    refuses rows without labels.
+    """
+    random = np.random.default_rng(3)
+    targets = random.random((80, 3)) < 0.4
+    targets[np.arange(80), random.integers(3, size=80)] = True
+    scores = (random.random((80, 3)) + targets) / 2
+    controller = MultiLabelClassificationController(
+        lambda rows: rows,
+        target_level=recall,
+        predict_params=np.nextafter(np.unique(scores), -1),
+    ).calibrate(scores, targets)
+    [threshold] = np.nextafter(controller.best_predict_param, 1)
+    assert recall_threshold(scores, targets, recall) == threshold
+    with pytest.raises(ValueError, match="at least one label"):
+        controller.calibrate(scores, np.zeros_like(targets))
+
+
+@pytest.mark.parametrize("recall", [0, 1, -0.1, 1.1, math.nan, "0.9", None, [0.9]])
+def test_bad_recalls(recall):
+    with pytest.raises(
+        ValueError,
+        match="^recall must be one number between 0 and 1, got "
+        f"{re.escape(str(recall))}$",
+    ):
+        recall_threshold(SCORES, TARGETS, recall)
+
+
+@pytest.mark.parametrize("bad", [with_one(math.nan), SCORES.half(), SCORES[:, :2]])
+def test_bad_scores_of_recall_threshold(bad):
+    with pytest.raises(ValueError, match="^(scores|targets) must "):
+        recall_threshold(bad, TARGETS, 0.5)

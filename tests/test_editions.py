@@ -30,7 +30,8 @@ def carried(notebook):
     """The files in the first cell of an edition: {name: bytes}."""
     [first] = [cell for cell in notebook.cells if cell.id == "bootstrap"]
     text = re.search(r'(?s)EMBEDDED = """\n(.*?)\n"""', first.source)[1]
-    with zipfile.ZipFile(io.BytesIO(base64.b64decode(text))) as archive:
+    packed = base64.b85decode(text.replace("\n", ""))
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         assert archive.testzip() is None
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -61,7 +62,7 @@ def test_what_chapters_read_is_found():
     # tests/run_colab.py runs them without the rest, and tools/kernels.py watches that
     # they read all of it.
     found = {name: editions.data_of(teach.notebook_of(name)) for name in teach.CHAPTERS}
-    assert found["pos_weight"] == ["imagenet_classes.csv", "yeast.csv.bz2"]
+    assert found["pos_weight"] == ["imagenet_classes.csv", "yeast.npz"]
     assert found["loss"] == []
     needs = editions.needs_of(teach.notebook_of("evaluation"))
     assert needs["torchmetrics"].startswith("torchmetrics>=")

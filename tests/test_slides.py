@@ -92,7 +92,8 @@ FORMULAS = """() => {
     const wrong = [...main.querySelectorAll("mjx-merror, [mathcolor=red]")]
         .map(formula => formula.textContent);
     const set = main.querySelectorAll("mjx-container").length;
-    main.querySelectorAll("pre, code, mjx-container, style").forEach(e => e.remove());
+    const others = "pre, code, mjx-container, style, script";
+    main.querySelectorAll(others).forEach(other => other.remove());
     return [set, wrong, main.textContent.match(/\\\\[(\\[a-z]|\\$|\\*\\*/g) || []];
 }"""
 

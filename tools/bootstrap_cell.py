@@ -12,7 +12,7 @@ import zipfile
 from importlib.util import find_spec
 
 REPO = ""
-TAG = "v0.3.0"
+TAG = "v0.4.0"
 EMBEDDED = ""  # in a notebook that runs anywhere: the helpers and their data, zipped
 NEEDS = {}  # there: what this chapter imports
 # Before PyTorch is imported. In models this small a second thread gains little, and
@@ -75,7 +75,8 @@ if not is_there():
             if any(find_spec(name) is None for name in NEEDS):
                 raise Stop("Installed: restart the kernel and run this cell again.")
         unpacked = tempfile.TemporaryDirectory(prefix="multilabel-book-")
-        with zipfile.ZipFile(io.BytesIO(base64.b64decode(EMBEDDED))) as archive:
+        packed = base64.b85decode(EMBEDDED.replace("\n", ""))
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             archive.extractall(unpacked.name)
         sys.path.insert(0, unpacked.name)
         added = f"; installed {', '.join(missing)}" if missing else ""

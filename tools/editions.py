@@ -178,7 +178,7 @@ def without_stages(npz, named):
 def carried(name):
     """What the first cell of a chapter's editions carries: its archive, its needs."""
     notebook = teach.notebook_of(name)
-    text = base64.b64encode(archive(notebook)).decode()
+    text = base64.b85encode(archive(notebook)).decode()
     lines = [text[start : start + COLUMNS] for start in range(0, len(text), COLUMNS)]
     return "\n".join(lines), needs_of(notebook)
 

@@ -250,7 +250,7 @@ def expected_f_sets_of_joint(weights, sets, beta=1.0) -> torch.Tensor:
 def recall_threshold(scores, targets, recall=0.9) -> float:
     """The largest threshold whose expected recall of a new row is at least `recall`.
 
-    Conformal risk control (Angelopoulos et al. 2022, arXiv:2208.02814): the largest t
+    Conformal risk control (Angelopoulos et al. 2024, arXiv:2208.02814): the largest t
     with (the sum over rows of the share of its labels missed at t, + 1) / (N + 1)
     <= 1 - recall. scores, targets: (N, K), as for `best_thresholds`, of rows that
     trained nothing. A row without labels misses nothing: its recall is 1.

@@ -6,7 +6,7 @@ NumPy arrays; results are tensors on the CPU: float64 (K,), one value per label,
 A threshold is tuned on validation data: on the data it was tuned on, its F looks better
 than it is. F-beta is (1 + beta^2) TP / (beta^2 positives + predicted): recall counts
 beta times as much as precision (van Rijsbergen 1974).
-See the chapters "pos_weight" and "label_sets".
+See the chapters "pos_weight" and "Thresholds: from probabilities to a set of labels".
 """
 
 import math

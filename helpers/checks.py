@@ -4,7 +4,7 @@ Each raises a ValueError that names the argument, what it got and what was expec
 returns the array or tensor that it checked as a NumPy array.
 """
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -79,6 +79,14 @@ def check_beta(beta) -> None:
     """The beta of F-beta: one number, positive and finite."""
     if not isinstance(beta, Real) or not 0 < beta < np.inf:
         raise ValueError(f"beta must be one number, positive and finite, got {beta}")
+
+
+def check_integer(name, value, least=0) -> None:
+    """An integer, no boolean, of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(
+            f"{name} must be an integer of at least {least}, got {value!r}"
+        )
 
 
 def to_numpy(values) -> np.ndarray:

@@ -5,7 +5,6 @@ installed one. Sources and licences of the tables: `helpers/data/SOURCES.md`.
 """
 
 import json
-import numbers
 from collections.abc import Iterable
 from importlib.metadata import version
 from importlib.resources import files
@@ -17,6 +16,7 @@ import pandas as pd
 import torch
 from sklearn.datasets import load_digits
 
+from helpers.checks import check_integer
 from helpers.labels import categories
 
 
@@ -234,8 +234,7 @@ def digit_scenes(n_train: int, n_test: int, seed: int) -> tuple[torch.Tensor, ..
 
 def _check_sizes(**sizes):
     for name, size in sizes.items():
-        if not _is_integer(size) or size < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {size!r}")
+        check_integer(name, size, 1)
 
 
 def _generators(seeds):
@@ -245,10 +244,5 @@ def _generators(seeds):
 
 
 def _generator(seed):
-    if not _is_integer(seed) or seed < 0:
-        raise ValueError(f"a seed must be an integer of at least 0, got {seed!r}")
+    check_integer("a seed", seed)
     return np.random.default_rng(seed)
-
-
-def _is_integer(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

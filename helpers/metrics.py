@@ -14,7 +14,6 @@ row are ties: its interval is corrected for this bias (Efron 1981, doi:10.2307/3
 """
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.checks import (
     check_beta,
+    check_integer,
     check_scores,
     check_targets,
     check_threshold,
@@ -294,9 +294,8 @@ def _group_of_rows(groups, rows):
 
 
 def _check_draws(resamples, seed, or_none=True):
-    for name, value in [("resamples", resamples), ("seed", seed)]:
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{name} must be an integer of at least 0, got {value!r}")
+    check_integer("resamples", resamples)
+    check_integer("seed", seed)
     if resamples < FEWEST and not (or_none and resamples == 0):
         asked = f"at least {FEWEST}{', or 0 for no intervals' if or_none else ''}"
         raise ValueError(f"resamples must be {asked}, got {resamples}")

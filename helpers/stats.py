@@ -15,6 +15,8 @@ import pandas as pd
 import scipy.stats
 from numpy.typing import ArrayLike
 
+from helpers.checks import check_integer
+
 CONFIDENCE = 0.95  # of every interval in the book
 LARGEST = 1e150  # in size; the square of anything much larger is infinite
 
@@ -171,8 +173,7 @@ def bootstrap(
     not reduce the axis it is given to finite numbers.
     """
     values = _sample("values", values)
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
+    check_integer("seed", seed)
     try:
         trial = np.asarray(statistic(np.stack([values, values]), axis=-1))
     except TypeError as error:

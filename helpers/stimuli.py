@@ -48,12 +48,14 @@ class Measurements:
     texture is None where the images have none. probabilities: softmax over the 1000
     classes, float64 (N, 1000). features: a dict from the depth's name to the pooled
     features there, float64 (N, channels), as `helpers.backbone.features` gives them.
+    A notebook that carries `helpers` in its first cell has only those features that it
+    reads, and probabilities is None where it reads none.
     """
 
     names: list[str]
     shape: torch.Tensor
     texture: torch.Tensor | None
-    probabilities: torch.Tensor
+    probabilities: torch.Tensor | None
     features: dict[str, torch.Tensor]
 
 
@@ -275,13 +277,16 @@ def load(path: str | Path | None = None) -> Measurements:
     try:
         with np.load(path) as file:
             arrays = dict(file)
-        names, roots = arrays["names"].tolist(), arrays["root_probabilities"]
+        names = arrays["names"].tolist()
     except FileNotFoundError:
         raise
     except Exception as error:  # of many kinds, from a file of another kind or damaged
         raise ValueError(f"{path} is no file that `save` wrote: {error}") from None
-    probabilities = torch.from_numpy(roots.astype(np.float64) / 65535) ** 2
-    features = {}
+    probabilities, features = None, {}
+    if "root_probabilities" in arrays:
+        roots = arrays["root_probabilities"].astype(np.float64) / 65535
+        probabilities = torch.from_numpy(roots) ** 2
+        probabilities /= probabilities.sum(-1, keepdim=True)
     for depth in [
         name.removesuffix("/steps") for name in arrays if name.endswith("/steps")
     ]:
@@ -290,12 +295,7 @@ def load(path: str | Path | None = None) -> Measurements:
             for part in ("low", "step", "steps")
         )
         features[depth] = low + step * steps.T
-    return Measurements(
-        names,
-        *_cues(names),
-        probabilities / probabilities.sum(-1, keepdim=True),
-        features,
-    )
+    return Measurements(names, *_cues(names), probabilities, features)
 
 
 def _cues(names):

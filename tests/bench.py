@@ -56,6 +56,18 @@ def seconds(function):
     return time.perf_counter() - start
 
 
+def fastest(*functions, rounds=REPEATS):
+    """The shortest seconds of each: in turns, so that all meet the same machine."""
+    return map(
+        min, zip(*([seconds(each) for each in functions] for _ in range(rounds)))
+    )
+
+
+def peak():
+    """This process's peak memory so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def network():
     return nn.Sequential(
         nn.Linear(20, 64),
@@ -121,9 +133,7 @@ def seeds_ratios():
         partial(many_seeds, inputs, targets),
         torch.no_grad()(products_of_many_seeds),
     )
-    # In turns, so that all meet the same machine; the shortest is least disturbed.
-    rounds = [[seconds(loop) for loop in loops] for _ in range(REPEATS)]
-    alone, together, products = map(min, zip(*rounds))
+    alone, together, products = fastest(*loops)
     return together / alone, products / alone
 
 
@@ -149,19 +159,12 @@ def remapping_ratio():
         np.abs(loop() - category_probabilities(probabilities)[:LOOPED].numpy()).max()
         < 1e-12
     )
-    pairs = [
-        (seconds(loop), seconds(partial(category_probabilities, probabilities)))
-        for _ in range(REPEATS)
-    ]
-    alone, together = map(min, zip(*pairs))
+    alone, together = fastest(loop, partial(category_probabilities, probabilities))
     return alone * ROWS / LOOPED / together
 
 
 def remapping_peak():
     """Peak memory while scores are remapped by each rule, in units of the scores."""
-
-    def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     for rule in RULES:  # what is allocated once and for all
         category_probabilities(torch.eye(1000, dtype=torch.float64), rule)
@@ -204,19 +207,12 @@ def tuning_ratio():
     assert list(zip(thresholds, f)) == [
         by_scikit_learn(column, true, 1) for true, column in some
     ]
-    pairs = [
-        (seconds(loop), seconds(partial(best_thresholds, made, targets)))
-        for _ in range(REPEATS)
-    ]
-    alone, together = map(min, zip(*pairs))
+    alone, together = fastest(loop, partial(best_thresholds, made, targets))
     return alone * 1000 / TUNED / together
 
 
 def tuning_peak():
     """Peak memory with scores, targets and the search, in units of the scores."""
-
-    def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     best_thresholds(
         torch.rand(ROWS, 1), torch.ones(ROWS, 1)
@@ -236,10 +232,7 @@ def expected_f_ratio():
         return [by_double_loop(row, 1) for row in some]
 
     assert expected_f_sets(some).sum(1).tolist() == loop()
-    pairs = [
-        (seconds(loop), seconds(partial(expected_f_sets, p))) for _ in range(REPEATS)
-    ]
-    alone, together = map(min, zip(*pairs))
+    alone, together = fastest(loop, partial(expected_f_sets, p))
     return alone * EXPECTED / len(some) / together
 
 
@@ -275,16 +268,12 @@ def bootstrap_ratio():
     ours = metrics._scores(weights, predicted, targets, of_rows)[0][2:]
     assert np.abs(np.transpose(loop()) - ours).max() < 1e-12
     ours = partial(metrics.bootstrap_f, predicted, targets, resamples=RESAMPLES)
-    pairs = [(seconds(loop), seconds(ours)) for _ in range(3)]
-    in_turn, together = map(min, zip(*pairs))
+    in_turn, together = fastest(loop, ours, rounds=3)
     return in_turn * RESAMPLES / FEW_RESAMPLES / together
 
 
 def bootstrap_peak():
     """Peak memory that the intervals need beyond predictions and targets, in theirs."""
-
-    def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     few = np.eye(20, dtype=bool)
     metrics.bootstrap_f(few, few)  # what is allocated once and for all
@@ -310,11 +299,7 @@ def plants_ratio():
     theirs = gymnasium.vector.SyncVectorEnv(
         [lambda: actuators.ActuatorEnv(actuators.Tanks())] * FEW_PLANTS
     )
-    pairs = [
-        (seconds(partial(run, theirs)), seconds(partial(run, ours)))
-        for _ in range(REPEATS)
-    ]
-    in_turn, at_once = map(min, zip(*pairs))
+    in_turn, at_once = fastest(partial(run, theirs), partial(run, ours))
     return (in_turn / FEW_PLANTS) / (at_once / PLANTS)
 
 
@@ -332,11 +317,7 @@ def policies_ratio():
             optimizer=torch.optim.Adam,
         )
 
-    pairs = [
-        (seconds(partial(learn, [0])), seconds(partial(learn, range(POLICY_SEEDS))))
-        for _ in range(REPEATS)
-    ]
-    alone, together = map(min, zip(*pairs))
+    alone, together = fastest(partial(learn, [0]), partial(learn, range(POLICY_SEEDS)))
     return together / alone
 
 

@@ -1,18 +1,12 @@
 """The functions to copy in the chapter calibration, on what readers give them."""
 
-from pathlib import Path
-
-import nbformat
 import pytest
 import torch
 from torch import nn
 
-CELLS = {
-    cell.id: cell.source
-    for cell in nbformat.read(
-        Path(__file__).parent.parent / "book/calibration.ipynb", as_version=4
-    ).cells
-}
+from teach import notebook_of
+
+CELLS = {cell.id: cell.source for cell in notebook_of("calibration").cells}
 COPIED = {"torch": torch, "nn": nn}
 for name in ("error", "floor", "undo", "platt"):
     exec(CELLS[name], COPIED)

@@ -14,6 +14,7 @@ import editions
 import notebooks
 import teach
 from cells import code, tags
+from helpers import stimuli
 from kernels import execute
 from test_notebooks import figures
 
@@ -72,12 +73,21 @@ def test_what_chapters_read_is_found():
     )
 
 
-def test_stages_that_a_chapter_does_not_name_are_left_out():
+def test_arrays_that_a_chapter_does_not_read_are_left_out(tmp_path):
     whole = (editions.HELPERS / "data" / "cue_conflict.npz").read_bytes()
-    small = editions.without_stages(whole, {"stage 5"})
-    with zipfile.ZipFile(io.BytesIO(small)) as archive:
-        groups = {name.rpartition("/")[0] for name in archive.namelist()}
-    assert groups == {"", "stage 5"}
+    small = tmp_path / "small.npz"
+    small.write_bytes(editions.without_unread(whole, {"stage 5"}))
+    with zipfile.ZipFile(small) as archive:
+        parts = {"stage 5/low.npy", "stage 5/step.npy", "stage 5/steps.npy"}
+        assert set(archive.namelist()) == {"names.npy", *parts}
+    found, all_of_it = stimuli.load(small), stimuli.load()
+    assert found.probabilities is None and list(found.features) == ["stage 5"]
+    assert found.features["stage 5"].equal(all_of_it.features["stage 5"])
+
+    small.write_bytes(editions.without_unread(whole, {"probabilities"}))
+    found = stimuli.load(small)
+    assert found.features == {}
+    assert found.probabilities.equal(all_of_it.probabilities)
 
 
 def test_every_edition_is_the_same_when_made_twice(name):

@@ -65,9 +65,7 @@ def exercises_of(notebook):
             continue
         number = int(begin[1])
         [check] = [c for c in cells if f"\ncheck_{number}(answer_" in c.source]
-        [solution] = [
-            c for c in code(notebook) if f"\ncheck_{number}(solution_" in c.source
-        ]
+        [solution] = [c for c in cells if f"\ncheck_{number}(solution_" in c.source]
         names = {f"answer_{number}": ...}
         with contextlib.redirect_stdout(io.StringIO()):
             exec(check.source, names)

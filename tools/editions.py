@@ -72,7 +72,7 @@ def used_helpers(notebook):
     while to_follow:
         module, piece = to_follow.pop()
         names = {node.id for node in ast.walk(piece) if isinstance(node, ast.Name)}
-        names |= {n.attr for n in ast.walk(piece) if isinstance(n, ast.Attribute)}
+        names |= attributes(piece)
         reached = [(module, name) for name in names] if module else []
         for of, name in imports(syntax(HELPERS / f"{module}.py") if module else piece):
             if of == "helpers" and name:  # a module: take what is named as in it
@@ -96,6 +96,10 @@ def strings(tree):
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
+
+
+def attributes(tree):
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 
 def data_of(notebook):
@@ -148,7 +152,8 @@ def archive(notebook):
         for name in data_of(notebook):
             content = (HELPERS / "data" / name).read_bytes()
             if name.endswith(".npz"):
-                content = without_stages(content, strings(code_of(notebook)))
+                tree = code_of(notebook)
+                content = without_unread(content, strings(tree) | attributes(tree))
             add(zipped, f"helpers/data/{name}", content)
     return buffer.getvalue()
 
@@ -160,8 +165,12 @@ def add(zipped, name, content, compression=zipfile.ZIP_DEFLATED):
     zipped.writestr(entry, content)
 
 
-def without_stages(npz, named):
-    """An archive of arrays without the groups ("stage 5/low") that are not named."""
+def without_unread(npz, read):
+    """An archive of arrays without what a chapter does not read.
+
+    read: a set of words. An array of a group ("stage 5/low") stays where the group is
+    among them, the probabilities where "probabilities" is, every other array always.
+    """
     buffer = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(npz)) as before,
@@ -169,7 +178,9 @@ def without_stages(npz, named):
     ):
         for name in before.namelist():
             group = name.rpartition("/")[0]
-            if not group or group in named:
+            if name == "root_probabilities.npy":
+                group = "probabilities"
+            if not group or group in read:
                 add(after, name, before.read(name), zipfile.ZIP_LZMA)
     return buffer.getvalue()
 

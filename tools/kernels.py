@@ -125,9 +125,8 @@ def execute(notebook, folder, *, seed=None, audit=False, go_on=False):
     do not stop at a claim that fails. Returns None, or a text that names the failing
     cell and its error.
     """
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    for cell in code(notebook):
+        cell.outputs, cell.execution_count = [], None
     run = notebook
     if audit:
         exercises = sum("solution" in tags(cell) for cell in notebook.cells)

@@ -30,6 +30,7 @@ PACKAGES = [
     "pandas>=2.2",
     "pillow>=10.4",
     "pooch>=1.8",
+    "psutil>=5.9",
     "requests>=2.31",
     "scikit-image>=0.24",
     "scikit-learn>=1.5",

@@ -4,4 +4,4 @@ Each module is about one thing and says so in its first line. Start with
 `claims` (sentences that are measured) and `seeds` (many training runs at once).
 """
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"

@@ -76,6 +76,17 @@ def ppo_on_tanks() -> tuple[int, np.ndarray]:
     return table["steps"], np.array(table["distance_cm"])
 
 
+def scale_measurements() -> pd.DataFrame:
+    """What a step and an evaluation take with 100 to 100,000 labels, on one thread.
+
+    Columns: what (of four, and in the last row streaming 1,000,000 rows), labels,
+    seconds (of the processor) and megabytes (by which the process grew): of a step with
+    256 rows and 64 inputs, of an evaluation of 2,000 rows. Measured by `make bench`.
+    See the chapter "Many GPUs, many labels".
+    """
+    return pd.read_csv(files("helpers").joinpath("data/scale.csv"))
+
+
 def yeast() -> tuple[torch.Tensor, torch.Tensor]:
     """2,417 genes of yeast: (inputs, targets), float64 (2417, 103) and (2417, 14).
 

@@ -13,6 +13,8 @@ left out of its interval. Average precision is larger in resamples, where copies
 row are ties: its interval is corrected for this bias (Efron 1981, doi:10.2307/3314608).
 """
 
+import itertools
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,9 @@ from scipy import stats
 from scipy.sparse import csr_array
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DistributedSampler
 
 from helpers.checks import (
     check_beta,
@@ -42,6 +47,7 @@ SCORES = ["per_logit_accuracy", "exact_match", "micro_f1", "macro_f1", "samples_
 BLOCK, CHUNK = 2**20, 2**11
 TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 FEWEST = 100  # resamples of an interval
+SHARE = "Subset(data, range(rank, len(data), world))"  # of one rank, every row once
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,45 +89,29 @@ def evaluate(
     and about 15 more while they are scored.
     Raises ValueError for any other model or batch, an empty loader, and as
     `evaluate_logits`.
+
+    In a group of several ranks (torch.distributed), every rank calls this with a loader
+    of its share of the rows, `Subset(data, range(rank, len(data), world))`, and with
+    their groups. Rank 0 collects the logits of all and scores them with its options, in
+    the order of `data`; each rank gets the result, that of one process. A rank may have
+    no rows. See the chapter "Many GPUs, many labels".
+    Raises ValueError on all ranks for what is wrong on one (named), a
+    DistributedSampler that pads or drops rows, the same rows on several ranks, and
+    parameters or buffers that differ between them. Those of a DistributedDataParallel
+    become equal, as by its forward: each rank gets the buffers of rank 0.
+    With nccl, call torch.cuda.set_device before.
     """
-    if not isinstance(model, torch.nn.Module):
-        raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    _check_draws(resamples, seed)
-    device = next((parameter.device for parameter in model.parameters()), "cpu")
-    modes = {module: module.training for module in model.modules()}
-    logits, true = [], []
-    model.eval()
-    try:
-        # A loader draws from torch's shared generator, even where it does not shuffle.
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            for batch in loader:
-                inputs, targets = _pair(batch)
-                logits.append(check_scores("logits", model(inputs.to(device))))
-                true.append(check_targets(targets, logits[-1].shape))
-                labels = logits[0].shape[1]
-                if logits[-1].shape[1] != labels:
-                    raise ValueError(
-                        "logits must have as many columns in every batch, "
-                        f"got {logits[-1].shape[1]} after {labels}"
-                    )
-                check_threshold(threshold, labels, 0, 1)
-                _label_index(names, labels)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    draws = {"resamples": resamples, "seed": seed}
+    options = {"threshold": threshold, "names": names}
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        return _evaluate_shares(model, loader, groups, options, draws)
+    logits, true = _run(model, loader, **options, **draws)
     if not logits:
         raise ValueError(
             "loader must yield at least one batch of (inputs, targets), got none"
         )
-    return evaluate_logits(
-        np.concatenate(logits),
-        np.concatenate(true),
-        threshold=threshold,
-        names=names,
-        groups=groups,
-        resamples=resamples,
-        seed=seed,
-    )
+    logits, true = np.concatenate(logits), np.concatenate(true)
+    return evaluate_logits(logits, true, groups=groups, **options, **draws)
 
 
 def evaluate_logits(
@@ -179,36 +169,41 @@ def evaluate_logits(
         of_ap = _corrected_ends(of_model[-1], drawn[-1])
         of_scores = np.column_stack([_ends(drawn[:-1]), of_ap])
         of_f1 = _ends(drawn_f1)
-    scores = pd.DataFrame(
-        {
-            "model": of_model,
-            **dict(zip(["low", "high"], of_scores)),
-            "nothing": [*of_nothing[:, 0], chance],
-            "constant": [*_of_constants(true, present), chance],
-            "left_out": 0,
-        },
-        index=pd.Index([*SCORES, "macro_ap"], name="score"),
+    scores = _score_table(
+        labels - len(present),
+        model=of_model,
+        **dict(zip(["low", "high"], of_scores)),
+        nothing=[*of_nothing[:, 0], chance],
+        constant=[*_of_constants(true, present), chance],
     )
-    scores.loc[["macro_f1", "macro_ap"], "left_out"] = labels - len(present)
-    tp, support, said = (cells.sum(0) for cells in (predicted & true, true, predicted))
-    table = pd.DataFrame(
-        {
-            "tp": tp,
-            "fp": said - tp,
-            "fn": support - tp,
-            "tn": rows - said - support + tp,
-            "support": support,
-            "prevalence": support / rows,
-            "precision": _ratio(tp, said),
-            "recall": _ratio(tp, support),
-            "f1": f1,
-            **dict(zip(["f1_low", "f1_high"], of_f1)),
-            "ap": ap,
-            "auc": auc,
-        },
-        index=index,
-    )
+    counts = [cells.sum(0) for cells in (predicted & true, true, predicted)]
+    of_labels = {"f1": f1, **dict(zip(["f1_low", "f1_high"], of_f1))}
+    table = _label_table(index, rows, *counts, **of_labels, ap=ap, auc=auc)
     return Evaluation(scores, table)
+
+
+def _score_table(absent, **columns):
+    """A row per score; means over labels leave out the `absent` ones."""
+    index = pd.Index([*SCORES, "macro_ap"], name="score")
+    scores = pd.DataFrame({**columns, "left_out": 0}, index)
+    scores.loc[["macro_f1", "macro_ap"], "left_out"] = absent
+    return scores
+
+
+def _label_table(index, rows, tp, support, said, **scores):
+    """A row per label: its counts, what follows from them, and its `scores`."""
+    columns = {
+        "tp": tp,
+        "fp": said - tp,
+        "fn": support - tp,
+        "tn": rows - said - support + tp,
+        "support": support,
+        "prevalence": support / rows,
+        "precision": _ratio(tp, said),
+        "recall": _ratio(tp, support),
+        **scores,
+    }
+    return pd.DataFrame(columns, index)
 
 
 def bootstrap_f(
@@ -250,6 +245,122 @@ def bootstrap_f(
     return pd.Series([*f, exact], ["micro", "macro", "samples", "exact"])
 
 
+def _run(model, loader, threshold, names, resamples, seed):
+    """The logits and the targets of each batch: two lists."""
+    if not isinstance(model, torch.nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    _check_draws(resamples, seed)
+    device = next((parameter.device for parameter in model.parameters()), "cpu")
+    modes = {module: module.training for module in model.modules()}
+    logits, true = [], []
+    model.eval()
+    try:
+        # A loader draws from torch's shared generator, even where it does not shuffle.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            for batch in loader:
+                inputs, targets = _pair(batch)
+                logits.append(check_scores("logits", model(inputs.to(device))))
+                true.append(check_targets(targets, logits[-1].shape))
+                labels = logits[0].shape[1]
+                if logits[-1].shape[1] != labels:
+                    raise ValueError(
+                        "logits must have as many columns in every batch, "
+                        f"got {logits[-1].shape[1]} after {labels}"
+                    )
+                check_threshold(threshold, labels, 0, 1)
+                _label_index(names, labels)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return logits, true
+
+
+def _evaluate_shares(model, loader, groups, options, draws):
+    """`evaluate` in a group: every rank runs its share, rank 0 scores all rows.
+
+    Whatever fails is told to all, so that none waits for a rank that has left.
+    """
+    if isinstance(model, DistributedDataParallel):
+        # Its forward would do this, and wait for ranks that have fewer batches.
+        model = model.module
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+    error = None
+    try:
+        share = _share(model, loader, groups, options | draws)
+    except Exception as problem:
+        error, share = problem, f"{type(problem).__name__}: {problem}"
+    shares = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(share, shares)
+    found = [None]
+    if shares:
+        try:
+            logits, true, groups = _joined(shares)
+            found = [evaluate_logits(logits, true, groups=groups, **options, **draws)]
+        except Exception as problem:
+            found = [problem]
+    dist.broadcast_object_list(found)
+    if isinstance(found[0], Exception):
+        raise found[0] from error
+    return found[0]
+
+
+def _share(model, loader, groups, options):
+    """What this rank's model holds, as a checksum; its logits, targets and groups."""
+    sampler = getattr(getattr(loader, "batch_sampler", None) or loader, "sampler", None)
+    if isinstance(sampler, DistributedSampler):
+        if sampler.total_size != len(sampler.dataset):
+            raise ValueError(
+                f"loader's DistributedSampler makes {sampler.total_size} rows of "
+                f"{len(sampler.dataset)}: use {SHARE} without it"
+            )
+    logits, true = _run(model, loader, **options)
+    content = 0
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        values = tensor.detach().cpu().reshape(-1).view(torch.uint8)
+        content = zlib.crc32(values.numpy(), content)
+    if not logits:
+        return content, None
+    logits, true = np.concatenate(logits), np.concatenate(true)
+    if groups is not None:
+        groups = _check_groups(groups, len(true))
+    return content, (logits, true, groups)
+
+
+def _joined(shares):
+    """Logits, targets and groups of all: row i of each rank before row i + 1 of any."""
+    ranks = enumerate(shares)
+    if told := [f"rank {rank}: {share}" for rank, share in ranks if type(share) is str]:
+        raise ValueError("; ".join(told))
+    models, shares = zip(*shares)
+    if len(set(models)) > 1:
+        raise ValueError(
+            "model must be the same on every rank, but parameters or buffers differ "
+            "(after training, those of BatchNorm do): dist.broadcast them from rank 0, "
+            "or give the DistributedDataParallel"
+        )
+    shares = [share for share in shares if share]
+    if not shares:
+        raise ValueError("loader must yield at least one batch on some rank, got none")
+    if len({(len(logits[0]), groups is None) for logits, _, groups in shares}) > 1:
+        raise ValueError(
+            "logits must have as many columns, and groups be given or not, "
+            "on every rank that has rows"
+        )
+    rows = [
+        sorted(zlib.crc32(a.tobytes(), zlib.crc32(b.tobytes())) for a, b in zip(*share))
+        for *share, _ in shares
+    ]
+    # Rows that are all alike may well be alike on several ranks.
+    different = [tuple(of_rank) for of_rank in rows if of_rank[0] != of_rank[-1]]
+    if len(set(different)) < len(different):
+        raise ValueError(f"loader must yield a share on every rank: use {SHARE}")
+    order = np.argsort(np.concatenate([*map(np.arange, map(len, rows))]), kind="stable")
+    logits, true, groups = zip(*shares)
+    groups = None if groups[0] is None else np.concatenate(groups)[order]
+    return np.concatenate(logits)[order], np.concatenate(true)[order], groups
+
+
 def _pair(batch):
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
@@ -278,19 +389,23 @@ def _group_of_rows(groups, rows):
     """The number of each row's group, from 0 on: (N,)."""
     if groups is None:
         return np.arange(rows)
-    given = to_numpy(groups)
-    if given.shape != (rows,):
-        raise ValueError(
-            f"groups must have one entry for each of the {rows} rows, "
-            f"got shape {given.shape}"
-        )
-    numbers, different = pd.factorize(given)
+    numbers, different = pd.factorize(_check_groups(groups, rows))
     if numbers.min() < 0 or len(different) < 2:
         raise ValueError(
             "groups must hold at least two different values and none that is missing, "
             f"got {len(different)} and {(numbers < 0).sum()} missing"
         )
     return numbers
+
+
+def _check_groups(groups, rows):
+    given = to_numpy(groups)
+    if given.shape != (rows,):
+        raise ValueError(
+            f"groups must have one entry for each of the {rows} rows, "
+            f"got shape {given.shape}"
+        )
+    return given
 
 
 def _check_draws(resamples, seed, or_none=True):

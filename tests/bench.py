@@ -26,6 +26,7 @@ import gymnasium
 import nbformat
 import numpy as np
 import torch
+import torch.distributed as dist
 from sklearn.metrics import f1_score, precision_recall_curve
 from torch import nn
 from torch.nn import functional as F
@@ -33,7 +34,9 @@ from torch.nn import functional as F
 from helpers import actuators, metrics
 from helpers.decide import best_thresholds, expected_f_sets
 from helpers.labels import RULES, categories, category_probabilities
+from helpers.processes import torchrun
 from helpers.seeds import seeded, train
+from helpers.streaming import StreamingScores
 from test_decide import by_double_loop, by_scikit_learn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +46,7 @@ import notebooks  # noqa: E402
 SEEDS, CLASSES, STEPS, BATCH, REPEATS = 20, 100, 200, 64, 7
 ROWS, LOOPED, TUNED, EXPECTED = 50_000, 5_000, 40, 10_000
 LABELS, RESAMPLES, FEW_RESAMPLES = 100, 1000, 3
+MANY_ROWS, BLOCK = 1_000_000, 1000
 PLANTS, FEW_PLANTS, POLICY_SEEDS = 4096, 64, 16
 # The seconds in a header hold for slow machines too. Two idle machines of one kind were
 # up to this far apart.
@@ -283,6 +287,57 @@ def bootstrap_peak():
     return (peak() - before) / (predicted.nbytes + targets.nbytes) - 1
 
 
+def evaluation_seconds():
+    """Of evaluate, on this rank's share of rows that are many for its model."""
+    from helpers.metrics import evaluate
+
+    rank, world = dist.get_rank(), dist.get_world_size()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(256, 8192), nn.ReLU(), nn.Linear(8192, 5))
+    inputs, targets = torch.randn(20_000, 256), torch.rand(20_000, 5) < 0.1
+    share = inputs[rank::world].split(500), targets[rank::world].split(500)
+    seconds = []
+    for _ in range(4):  # the first warms up
+        dist.barrier()
+        start = time.perf_counter()
+        evaluate(model, zip(*share), resamples=0)
+        dist.barrier()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def evaluation_ratio():
+    """Evaluation in one process / in two, each on one thread."""
+    alone, two = (torchrun(evaluation_seconds, processes=n)[0] for n in (1, 2))
+    return alone / two
+
+
+def streaming():
+    """Of MANY_ROWS x 1000: seconds of StreamingScores, of counting alone; peak bytes.
+
+    The rows are made block by block, in place, and that is not timed.
+    """
+    random = torch.Generator().manual_seed(0)
+    prevalence = torch.logspace(-4, math.log10(0.5), 1000)
+    logits, made = torch.empty(BLOCK, 1000), torch.empty(BLOCK, 1000)
+    scores, counts = StreamingScores(1000), torch.zeros(3, 1000)
+    streamed = counted = 0
+
+    def count():
+        said = logits.sigmoid() >= 0.5
+        for total, cells in zip(counts, (said & targets, targets, said)):
+            total += cells.sum(0)
+
+    for _ in range(MANY_ROWS // BLOCK):
+        targets = made.uniform_(generator=random) < prevalence
+        logits.normal_(generator=random).add_(targets, alpha=2)
+        logits += prevalence.logit()
+        streamed += seconds(partial(scores.update, logits, targets))
+        counted += seconds(count)
+    streamed += seconds(scores.compute)
+    return streamed, counted, peak()
+
+
 def plants_ratio():
     """Steps a second of many tanks at once, in units of gymnasium's vector environment.
 
@@ -402,6 +457,15 @@ def measurements():
     yield what, bootstrap_ratio(), "x", "at least", 30
     what = f"peak memory of bootstrap_f beyond its arguments, {size} / these"
     yield what, in_a_new_process(bootstrap_peak), "x", "at most", 4
+    what = "evaluation of rows for which a model needs long, one process / two"
+    yield what, evaluation_ratio(), "x", "at least", 1.6
+    size = f"{MANY_ROWS:,} x 1000 scores"
+    streamed, counted, most = in_a_new_process(streaming)
+    what = f"peak memory of a process that streams {size}"
+    yield what, most / 1e9, " GB", "at most", 1.5
+    yield f"StreamingScores, {size}", streamed, " s", "at most", 60
+    what = f"StreamingScores, {size} / counting alone"
+    yield what, streamed / counted, "x", "at most", 4
     what = f"tank steps a second, {PLANTS:,} at once / {FEW_PLANTS} in SyncVectorEnv"
     yield what, plants_ratio(), "x", "at least", 100
     what = f"{POLICY_SEEDS} policies trained together on the tanks / one"

@@ -37,6 +37,7 @@ PACKAGES = [
     "numpy",
     "pandas",
     "pip",
+    "psutil",
     "scikit-image",
     "scikit-learn",
     "scipy",

@@ -12,7 +12,7 @@ import zipfile
 from importlib.util import find_spec
 
 REPO = ""
-TAG = "v0.5.0"
+TAG = "v0.6.0"
 EMBEDDED = ""  # in a notebook that runs anywhere: the helpers and their data, zipped
 NEEDS = {}  # there: what this chapter imports
 # Before PyTorch is imported. In models this small a second thread gains little, and

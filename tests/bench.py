@@ -494,7 +494,8 @@ def main():
         report(*line)
     for path in sorted((ROOT / "book").glob("*.ipynb")):
         stated, measured = stated_seconds(path), run_notebook(path)
-        report(f"{path.name} from scratch", measured, " s", "at most", 30)
+        most = 60 if path.stem == "scale_out" else 30  # it starts other processes
+        report(f"{path.name} from scratch", measured, " s", "at most", most)
         slow = 5 * math.ceil(SLOW * measured / 5)
         if write:
             write_seconds(path, slow)

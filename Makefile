@@ -23,7 +23,7 @@ unexport BOOK_SEED
 # Without it every kernel of a recent Python warns about debugging.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help learn book workshop test notebooks test-seeds test-colab format bench mutants ppo colab wheels lock clean
+.PHONY: help learn book workshop test notebooks test-seeds test-colab format bench mutants ppo scale colab wheels lock clean
 
 help:
 	@echo "make learn                    what a learner needs, and nothing else"
@@ -37,6 +37,7 @@ help:
 	@echo "make bench                    measure the speed"
 	@echo "make mutants [ONLY=PATTERN]   break the helpers in small ways, and see which tests notice (an hour)"
 	@echo "make ppo                      train Stable-Baselines3's PPO on the tanks again (half an hour)"
+	@echo "make scale                    measure again what many labels take (five minutes, 4 GB)"
 	@echo "make colab REPO=OWNER/NAME    set the repository's address on GitHub"
 	@echo "make wheels                   fill a folder to install from without a network; for others with"
 	@echo "                              PLATFORM=windows, macos or linux, and PYTHON_VERSION=3.12"
@@ -87,6 +88,9 @@ mutants: .venv/all-installed
 
 ppo: .venv/all-installed
 	$(BIN)/python tools/ppo_tanks.py
+
+scale: .venv/all-installed
+	$(BIN)/python tools/measure_scale.py
 
 colab: .venv/all-installed
 	$(BIN)/python tools/notebooks.py colab "$(REPO)"

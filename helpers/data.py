@@ -81,7 +81,7 @@ def scale_measurements() -> pd.DataFrame:
 
     Columns: what (of four, and in the last row streaming 1,000,000 rows), labels,
     seconds (of the processor) and megabytes (by which the process grew): of a step with
-    256 rows and 64 inputs, of an evaluation of 2,000 rows. Measured by `make bench`.
+    256 rows and 64 inputs, of an evaluation of 2,000 rows. Measured by `make scale`.
     See the chapter "Many GPUs, many labels".
     """
     return pd.read_csv(files("helpers").joinpath("data/scale.csv"))

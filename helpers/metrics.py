@@ -512,17 +512,19 @@ def _of_constants(true, present):
     # Of the sets of one size, that of the most frequent labels has the largest TP.
     micro = f_beta(np.sort(positives)[::-1].cumsum(), positives.sum(), n * sizes)
     # In a row with m labels, each that is both true and in a set of k adds 2 / (k + m).
-    of_row = true.sum(1)
-    with_label = np.stack([true[of_row == m].sum(0) for m in range(labels + 1)])
-    gains = 2 / (sizes[:, None] + np.arange(labels + 1)) @ with_label
-    samples = [np.sort(gain)[labels - k :].sum() for k, gain in zip(sizes, gains)]
+    counts, of_row = np.unique(true.sum(1), return_inverse=True)
+    with_label = np.stack([true[of_row == m].sum(0) for m in range(len(counts))])
+    samples = [(true.sum(1) == 0).sum()]
+    for k in sizes:
+        gain = 2 / (k + counts) @ with_label
+        samples.append(np.partition(gain, labels - k)[labels - k :].sum())
     same = np.unique(np.packbits(true, axis=1), axis=0, return_counts=True)[1]
     return (
         np.maximum(positives, n - positives).sum() / true.size,
         same.max() / n,
         micro.max(),
         _mean(f_beta(positives, positives, n)[present]),
-        max((of_row == 0).sum(), *samples) / n,
+        max(samples) / n,
     )
 
 

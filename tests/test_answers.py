@@ -41,7 +41,7 @@ def seal(name):
 
 def typed(task, value):
     """What a reader types into the field for this value."""
-    return value if isinstance(value, str) else str(list(value))
+    return str(list(value)) if isinstance(value, list | tuple) else str(value)
 
 
 def slips(task):
@@ -68,10 +68,13 @@ def many_answers(task, count=300):
         words = ["".join(draw.choices(letters + " ,;é", k=k % 9)) for k in range(50)]
         return [*draw.sample(few, min(len(few), count)), *words]
     steps = [-3, -1.01, -0.99, 0, 0, 0, 0.5, 0.99, 1.01]
-    hints = [list(wrong) for wrong, _ in task.exercise.hints]
+    hints = [wrong for wrong, _ in task.exercise.hints]
+    if not isinstance(right, list | tuple):
+        tolerance = max(task.exercise.tolerance, 1)
+        return [n + step * tolerance for n in (right, *hints) for step in steps]
     found = []
     for _ in range(count):
-        value = list(draw.choice([list(right), *hints]))
+        value = list(draw.choice([right, *hints]))
         value = [v + draw.choice(steps) * task.exercise.tolerance for v in value]
         found.append(value[: draw.choice([1, 2, 3, 3, 3])])
     return found

@@ -37,7 +37,7 @@ help:
 	@echo "make bench                    measure the speed"
 	@echo "make mutants [ONLY=PATTERN]   break the helpers in small ways, and see which tests notice (an hour)"
 	@echo "make ppo                      train Stable-Baselines3's PPO on the tanks again (half an hour)"
-	@echo "make scale                    measure again what many labels take (five minutes, 4 GB)"
+	@echo "make scale                    measure again what many labels take (two minutes, 1 GB)"
 	@echo "make colab REPO=OWNER/NAME    set the repository's address on GitHub"
 	@echo "make wheels                   fill a folder to install from without a network; for others with"
 	@echo "                              PLATFORM=windows, macos or linux, and PYTHON_VERSION=3.12"

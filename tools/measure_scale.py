@@ -1,7 +1,7 @@
 """Seconds and megabytes over numbers of labels, as `make scale` measures them.
 
 A training step and an evaluation, each in a process of its own, on one thread: seconds
-of the processor, and by how much the process grew. Five minutes and 4 GB.
+of the processor, and by how much the process grew. Two minutes and 1 GB.
 """
 
 import resource
@@ -15,7 +15,7 @@ ROWS, WIDTH, BLOCK = 256, 64, 256
 EVALUATED = 2_000  # rows of an evaluation
 MILLION = "streaming, 1,000,000 rows"
 TABLE = Path(__file__).resolve().parent.parent / "helpers" / "data" / "scale.csv"
-MOST = {"exact evaluation": 10_000}  # its table of constants grows with their square
+MOST = {"exact evaluation": 10_000}  # ten times as many would take six minutes
 
 
 def peak():

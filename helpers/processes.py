@@ -106,7 +106,7 @@ def script(*functions) -> str:
 
 
 def torchrun(
-    *functions, processes, timeout=60, restarts=0, stored=None, **arguments
+    *functions, processes, timeout=180, restarts=0, stored=None, **arguments
 ) -> list:
     """What the first function returns on each rank, called in several processes.
 

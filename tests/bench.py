@@ -14,7 +14,6 @@ import argparse
 import math
 import multiprocessing
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -42,6 +41,7 @@ from test_decide import by_double_loop, by_scikit_learn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import notebooks  # noqa: E402
+from measure_scale import peak  # noqa: E402
 
 SEEDS, CLASSES, STEPS, BATCH, REPEATS = 20, 100, 200, 64, 7
 ROWS, LOOPED, TUNED, EXPECTED = 50_000, 5_000, 40, 10_000
@@ -65,11 +65,6 @@ def fastest(*functions, rounds=REPEATS):
     return map(
         min, zip(*([seconds(each) for each in functions] for _ in range(rounds)))
     )
-
-
-def peak():
-    """This process's peak memory so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def network():

@@ -296,20 +296,14 @@ def test_the_script_is_a_file_to_copy():
         "import torch.distributed as dist\n\n\ndef add(x, of, each):\n"
     )
     assert "    result = add(**arguments)\n" in text
-    checked = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--isolated", "--select=E,F,I", "-"],
-        input=text,
-        capture_output=True,
-        text=True,
-    )
-    assert checked.returncode == 0, checked.stdout
-    checked = subprocess.run(
-        [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", "-"],
-        input=text,
-        capture_output=True,
-        text=True,
-    )
-    assert checked.returncode == 0, checked.stdout
+    for command in (["check", "--select=E,F,I"], ["format", "--diff"]):
+        checked = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--isolated", "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+        )
+        assert checked.returncode == 0, checked.stdout
     for line in (
         "from torch.utils.data import DataLoader, DistributedSampler, Subset, "
         "TensorDataset\n",

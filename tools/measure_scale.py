@@ -19,9 +19,9 @@ MOST = {"exact evaluation": 10_000}  # ten times as many would take six minutes
 
 
 def peak():
-    """The most memory this process has had, in MB."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (1e6 if sys.platform == "darwin" else 1e3)
+    """The most memory this process has had, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024)
 
 
 def measure(what, labels):
@@ -95,7 +95,7 @@ def measure(what, labels):
     if "step" in what:  # the first one also warms up
         start = time.process_time()
         work()
-    return time.process_time() - start, peak() - before
+    return time.process_time() - start, (peak() - before) / 1e6
 
 
 def table():

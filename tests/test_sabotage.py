@@ -243,3 +243,10 @@ def test_an_act_that_a_run_finds(small, folder, name, old, new, message):
     if "torch" in new or name == "bootstrap":
         cell(small, "exercise-1").source += "\nimport torch"
     assert re.search(message, run_again(small, folder), re.S)
+
+
+def test_what_arrives_in_pieces_is_one_output(tmp_path):
+    pause = "import time\nprint('a', flush=True)\ntime.sleep(1)\nprint('b')"
+    notebook = new_notebook(cells=[new_code_cell(pause)])
+    assert execute(notebook, tmp_path) is None
+    assert [output.text for output in notebook.cells[0].outputs] == ["a\nb\n"]

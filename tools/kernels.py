@@ -161,6 +161,7 @@ def execute(notebook, folder, *, seed=None, audit=False, go_on=False):
         return f"{type(error).__name__}: {error}"
     for number, cell in enumerate(code(notebook), 1):
         cell.execution_count = number
+        cell.outputs = merge_streams(cell.outputs)
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = number

@@ -81,7 +81,8 @@ def scale_measurements() -> pd.DataFrame:
 
     Columns: what (of four, and in the last row streaming 1,000,000 rows), labels,
     seconds (of the processor) and megabytes (by which the process grew): of a step with
-    256 rows and 64 inputs, of an evaluation of 2,000 rows. Measured by `make scale`.
+    256 rows and 64 inputs, of an evaluation of 2,000 rows, exact (to 10,000 labels) or
+    streaming with 256 bins; of the million rows with 2,048. Measured by `make scale`.
     See the chapter "Many GPUs, many labels".
     """
     return pd.read_csv(files("helpers").joinpath("data/scale.csv"))

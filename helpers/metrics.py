@@ -96,22 +96,22 @@ def evaluate(
     the order of `data`; each rank gets the result, that of one process. A rank may have
     no rows. See the chapter "Many GPUs, many labels".
     Raises ValueError on all ranks for what is wrong on one (named), a
-    DistributedSampler that pads or drops rows, the same rows on several ranks, and
-    parameters or buffers that differ between them. Those of a DistributedDataParallel
-    become equal, as by its forward: each rank gets the buffers of rank 0.
+    DistributedSampler that pads or drops rows, ranks with the same rows (not those that
+    overlap in part), and parameters or buffers that differ between them. Those of a
+    DistributedDataParallel become equal, as by its forward: each rank gets the buffers
+    of rank 0. One rank alone would wait for the others: it uses `evaluate_logits`.
     With nccl, call torch.cuda.set_device before.
     """
-    draws = {"resamples": resamples, "seed": seed}
     options = {"threshold": threshold, "names": names}
+    options |= {"resamples": resamples, "seed": seed}
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        return _evaluate_shares(model, loader, groups, options, draws)
-    logits, true = _run(model, loader, **options, **draws)
-    if not logits:
+        return _evaluate_shares(model, loader, groups, options)
+    found = _run(model, loader, **options)
+    if not found:
         raise ValueError(
             "loader must yield at least one batch of (inputs, targets), got none"
         )
-    logits, true = np.concatenate(logits), np.concatenate(true)
-    return evaluate_logits(logits, true, groups=groups, **options, **draws)
+    return evaluate_logits(*found, groups=groups, **options)
 
 
 def evaluate_logits(
@@ -246,7 +246,7 @@ def bootstrap_f(
 
 
 def _run(model, loader, threshold, names, resamples, seed):
-    """The logits and the targets of each batch: two lists."""
+    """The logits and the targets of all batches, or None where there is no batch."""
     if not isinstance(model, torch.nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     _check_draws(resamples, seed)
@@ -272,22 +272,25 @@ def _run(model, loader, threshold, names, resamples, seed):
     finally:
         for module, training in modes.items():
             module.training = training
-    return logits, true
+    return (np.concatenate(logits), np.concatenate(true)) if logits else None
 
 
-def _evaluate_shares(model, loader, groups, options, draws):
+def _evaluate_shares(model, loader, groups, options):
     """`evaluate` in a group: every rank runs its share, rank 0 scores all rows.
 
     Whatever fails is told to all, so that none waits for a rank that has left.
     """
-    if isinstance(model, DistributedDataParallel):
-        # Its forward would do this, and wait for ranks that have fewer batches.
+    wrapped = [None] * dist.get_world_size()
+    dist.all_gather_object(wrapped, isinstance(model, DistributedDataParallel))
+    if wrapped[dist.get_rank()]:
         model = model.module
+    if all(wrapped):
+        # Its forward would do this, and wait for ranks that have fewer batches.
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
     error = None
     try:
-        share = _share(model, loader, groups, options | draws)
+        share = _share(model, loader, groups, options)
     except Exception as problem:
         error, share = problem, f"{type(problem).__name__}: {problem}"
     shares = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
@@ -296,7 +299,7 @@ def _evaluate_shares(model, loader, groups, options, draws):
     if shares:
         try:
             logits, true, groups = _joined(shares)
-            found = [evaluate_logits(logits, true, groups=groups, **options, **draws)]
+            found = [evaluate_logits(logits, true, groups=groups, **options)]
         except Exception as problem:
             found = [problem]
     dist.broadcast_object_list(found)
@@ -314,17 +317,13 @@ def _share(model, loader, groups, options):
                 f"loader's DistributedSampler makes {sampler.total_size} rows of "
                 f"{len(sampler.dataset)}: use {SHARE} without it"
             )
-    logits, true = _run(model, loader, **options)
-    content = 0
+    found, content = _run(model, loader, **options), 0
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         values = tensor.detach().cpu().reshape(-1).view(torch.uint8)
         content = zlib.crc32(values.numpy(), content)
-    if not logits:
-        return content, None
-    logits, true = np.concatenate(logits), np.concatenate(true)
-    if groups is not None:
-        groups = _check_groups(groups, len(true))
-    return content, (logits, true, groups)
+    if found and groups is not None:
+        groups = _check_groups(groups, len(found[0]))
+    return content, found and (*found, groups)
 
 
 def _joined(shares):
@@ -351,8 +350,12 @@ def _joined(shares):
         sorted(zlib.crc32(a.tobytes(), zlib.crc32(b.tobytes())) for a, b in zip(*share))
         for *share, _ in shares
     ]
-    # Rows that are all alike may well be alike on several ranks.
-    different = [tuple(of_rank) for of_rank in rows if of_rank[0] != of_rank[-1]]
+    # Where all logits are alike, shares of other rows may well be alike too.
+    different = [
+        tuple(of_rank)
+        for of_rank, (logits, *_) in zip(rows, shares)
+        if (logits != logits[0]).any()
+    ]
     if len(set(different)) < len(different):
         raise ValueError(f"loader must yield a share on every rank: use {SHARE}")
     order = np.argsort(np.concatenate([*map(np.arange, map(len, rows))]), kind="stable")

@@ -113,16 +113,18 @@ def torchrun(
     `torchrun --standalone --nproc-per-node PROCESSES` runs `script(*functions)` in a
     temporary folder, with one thread each: every rank calls functions[0](**arguments)
     in a gloo group, and the other functions are those that it calls. arguments and
-    results: tensors, arrays, numbers, texts, lists, dicts. What the ranks print is
-    shown in errors only. timeout: seconds, those of the start included, after which all
-    are ended. restarts: how often torchrun may start all ranks again, in the same
-    folder, where one failed. stored: a name in data/processes.json. Where processes
-    cannot be started, or BOOK_NO_PROCESSES=1 is set, a line says so, and the results
-    stored there are returned; where BOOK_STORE_PROCESSES=1 is set, they are written.
-    No process outlives the call, nor the notebook's kernel.
+    results: tensors, arrays, numbers, texts, lists, dicts. Of what the ranks print only
+    the last lines of one that is killed are shown. timeout: seconds, those of the start
+    included, after which all are ended. restarts: how often torchrun may start all
+    ranks again, in the same folder, where one failed. stored: a name in
+    data/processes.json. Where processes cannot be started, or BOOK_NO_PROCESSES=1 is
+    set, a line says so, and the results stored there are returned; where
+    BOOK_STORE_PROCESSES=1 is set, they are written.
+    No rank outlives the call, nor the notebook's kernel.
     Raises ProcessFailed, which names the rank that failed first, RuntimeError where
-    processes cannot be started and nothing is stored, ValueError for other arguments,
-    and for results that JSON does not keep where stored is given.
+    processes cannot be started and nothing is stored, what pickle raises for arguments
+    that it does not keep, ValueError for others, and for results to be written that
+    JSON does not keep.
     """
     text = script(*functions)
     check_integer("processes", processes, 1)
@@ -143,7 +145,7 @@ def torchrun(
             raise RuntimeError(f"processes cannot be started here: {reason}") from None
         print(f"Processes cannot be started here ({reason}): stored results are shown.")
         return table[stored]
-    if stored is not None:
+    if stored is not None and write:
         kept = None
         with suppress(TypeError, ValueError):
             kept = json.loads(json.dumps(results, allow_nan=False))
@@ -152,8 +154,8 @@ def torchrun(
                 "stored keeps results of finite numbers, texts, lists and dicts with "
                 f"texts as keys, got {results!r:.200}"
             )
-        if write:
-            _write(table | {stored: results})
+        text = json.dumps(table | {stored: results}, indent=1, sort_keys=True)
+        STORED.write_text(text + "\n", "utf-8")
     return results
 
 
@@ -173,9 +175,6 @@ def _run(text, processes, timeout, restarts, arguments):
         # (https://github.com/pytorch/pytorch/issues/135712).
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1" if restarts else "0",
     }
-    # Else gloo looks for this computer's name, which not every network knows.
-    for name in {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}:
-        environment["GLOO_SOCKET_IFNAME"] = name
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         at = Path(folder)
         command += [f"--log-dir={folder}", "-m", "helpers.processes"]  # see _main
@@ -185,6 +184,9 @@ def _run(text, processes, timeout, restarts, arguments):
         try:
             with socket.create_server(("127.0.0.1", 0)) as server:
                 socket.create_connection(server.getsockname(), timeout=9).close()
+            # Else gloo looks for this computer's name, which not every network knows.
+            for name in {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}:
+                environment["GLOO_SOCKET_IFNAME"] = name
             with open(at / "log", "wb") as log:
                 launcher = subprocess.Popen(
                     command,
@@ -205,7 +207,8 @@ def _run(text, processes, timeout, restarts, arguments):
         files = [at / f"result_{rank}.pt" for rank in range(processes)]
         missing = [rank for rank, file in enumerate(files) if not file.exists()]
         if code is None:
-            where = ", ".join(f"rank {rank}{_place(at, rank)}" for rank in missing)
+            late = missing or range(processes)  # or all have a result, and do not end
+            where = ", ".join(f"rank {rank}{_place(at, rank)}" for rank in late)
             raise ProcessFailed(f"not finished after {timeout} s: {where}")
         if code:
             raise _failure(at, code)
@@ -216,9 +219,9 @@ def _run(text, processes, timeout, restarts, arguments):
 
 def _end(launcher, folder):
     """End all processes of a run, in whose command lines its folder stands."""
+    launcher.stdin.close()  # the ranks end, even where this is interrupted: see _watch
     launcher.kill()
     launcher.wait()
-    launcher.stdin.close()
     ours = [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -241,11 +244,11 @@ def _failure(folder, code):
     ended = re.findall(r"Sending process (\d+) closing signal", log)  # by torchrun
 
     def when(rank):
-        status, pid = failed[rank]
+        _, pid = failed[rank]
         if (folder / f"error_{rank}").exists():
             return (folder / f"error_{rank}").stat().st_mtime_ns
         # One that says nothing was killed, and the errors of the others follow.
-        return inf if status == -signal.SIGTERM and pid in ended else 0
+        return inf if pid in ended else 0
 
     rank = min(failed, key=when)
     status, _ = failed[rank]
@@ -270,14 +273,6 @@ def _last(text):
     return "\n".join(text.rstrip().splitlines()[-LAST:])
 
 
-def _write(table):
-    text = json.dumps(table, indent=1, sort_keys=True) + "\n"
-    # Until it is whole it lies in a hidden folder beside its place.
-    with tempfile.TemporaryDirectory(dir=STORED.parent, prefix=".") as folder:
-        (Path(folder) / STORED.name).write_text(text, "utf-8")
-        (Path(folder) / STORED.name).replace(STORED)
-
-
 def _main():
     """What each rank does: run the script, and write down what goes wrong."""
     threading.Thread(target=_watch, daemon=True).start()
@@ -286,7 +281,8 @@ def _main():
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     error_file = Path(f"error_{rank}")
-    error_file.unlink(missing_ok=True)  # of an earlier start
+    for of_an_earlier_start in (error_file, Path(f"result_{rank}.pt")):
+        of_an_earlier_start.unlink(missing_ok=True)
     left = float(sys.argv[2]) - time.time()
     place = open(f"at_{rank}", "w")
     faulthandler.dump_traceback_later(max(left - 1, 0.01), file=place)

@@ -44,14 +44,14 @@ class StreamingScores:
         self.thresholds = check_threshold(threshold, labels, 0, 1)
         self.index = metrics._label_index(names, labels)
         # All, right in every label, without a label, rightly predicted to be without.
-        self.rows = torch.zeros(4, dtype=torch.int64)
+        self.rows = np.zeros(4, np.int64)
         # Of each label tp, support, and how often it is predicted.
-        self.cells = torch.zeros(3, labels, dtype=torch.int64)
+        self.cells = np.zeros((3, labels), np.int64)
         # tp of the rows that have so many labels, the true and the predicted together:
         # integers, so that their F has a sum without rounding.
-        self.sizes = torch.zeros(2 * labels + 1, dtype=torch.int64)
+        self.sizes = np.zeros(2 * labels + 1, np.int64)
         # Rows, and positives, whose logit of a label is in a bin.
-        self.histograms = torch.zeros(2, labels * bins, dtype=torch.int32)
+        self.histograms = np.zeros((2, labels * bins), np.int32)
 
     def update(self, logits, targets):
         """Count the rows of logits (B, K) and targets (B, K).
@@ -79,21 +79,20 @@ class StreamingScores:
 
     def _count(self, logits, true):
         said = self._predicted(logits)
-        both = said & true
-        self.cells += _counted(0, both, true, said)
-        tp, support, predicted = _counted(1, both, true, said)
+        parts = said & true, true, said
+        self.cells += [np.count_nonzero(part, 0) for part in parts]
+        tp, support, predicted = (np.count_nonzero(part, 1) for part in parts)
         size = support + predicted
         kinds = size >= 0, 2 * tp == size, support == 0, size == 0
-        self.rows += torch.stack([kind.sum() for kind in kinds])
-        self.sizes.scatter_add_(0, size, tp)
+        self.rows += np.count_nonzero(kinds, 1)
+        np.add.at(self.sizes, size, tp)
         place = np.clip(logits, -LARGEST, LARGEST)
         place += LARGEST
         place *= self.bins / (2 * LARGEST)
         place = np.minimum(place, self.bins - 1).astype(np.int64)
         place += np.arange(self.labels) * self.bins
         for histogram, at in zip(self.histograms, (place.ravel(), place[true])):
-            once = torch.ones(len(at), dtype=torch.int32)
-            histogram.scatter_add_(0, torch.from_numpy(at), once)
+            np.add.at(histogram, at, np.int32(1))
 
     def _predicted(self, logits):
         """What `metrics.evaluate_logits` predicts, faster."""
@@ -117,7 +116,8 @@ class StreamingScores:
         In a group of torch.distributed every rank must call this, and each gets the
         scores of the rows of all ranks, of which some may have none.
         Raises ValueError for no rows or 2**31 rows and more, and where the ranks have
-        different arguments, or the same rows.
+        different arguments, logits of different dtypes, or the same first block: no
+        other repeats are noticed.
         """
         rows, cells, sizes, histograms = self._of_all_ranks()
         (rows, exact, unlabelled, empty), (tp, support, said) = rows.tolist(), cells
@@ -144,14 +144,19 @@ class StreamingScores:
             ],
             nothing=[
                 1 - positives / (rows * self.labels),
-                *(unlabelled / rows, none, none, unlabelled / rows, chance),
+                unlabelled / rows,
+                none,
+                none,
+                unlabelled / rows,
+                chance,
             ],
             constant=[
                 np.maximum(support, rows - support).sum() / (rows * self.labels),
                 np.nan,
                 f_beta(frequent, positives, rows * labels[: self.labels]).max(),
                 metrics._mean(f_beta(support, support, rows)[present]),
-                *(np.nan, chance),
+                np.nan,
+                chance,
             ],
         )
         bounds = {"ap_least": least, "ap_most": most}
@@ -165,27 +170,24 @@ class StreamingScores:
         """The counts as arrays: their sums over ranks, if there are several."""
         counts = [self.rows, self.cells, self.sizes, self.histograms]
         if not (dist.is_available() and dist.is_initialized()):
-            return [count.numpy() for count in counts]
+            return counts
         told = [None] * dist.get_world_size()
         arguments = self.labels, self.bins, self.thresholds.tolist(), [*self.index]
         dist.all_gather_object(told, (arguments, self.dtype, self.first))
         if any(theirs != arguments for theirs, _, _ in told):
             raise ValueError("labels, bins, threshold, names must not differ by rank")
+        if len({dtype for _, dtype, _ in told if dtype}) > 1:
+            raise ValueError("logits must have one dtype on all ranks")
         firsts = [first for _, _, first in told if first is not None]
         if len(set(firsts)) < len(firsts):
             raise ValueError(
                 f"update must see a share on every rank: use {metrics.SHARE}"
             )
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        counts = [count.to(device, copy=True) for count in counts]
+        counts = [torch.tensor(count, device=device) for count in counts]
         for count in counts:
             dist.all_reduce(count)
         return [count.cpu().numpy() for count in counts]
-
-
-def _counted(axis, *cells):
-    counts = np.stack([np.count_nonzero(part, axis) for part in cells])
-    return torch.from_numpy(counts)
 
 
 def _of_bins(rows, hits):

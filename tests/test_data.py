@@ -17,6 +17,7 @@ from helpers.data import (
     ppo_on_tanks,
     rater_votes,
     real_labels,
+    scale_measurements,
     shape_bias_counts,
     yeast,
 )
@@ -173,6 +174,22 @@ def test_published_shape_biases():
         0.9589,
     ]
     assert np.mean(people) == pytest.approx(0.96, abs=0.005)
+
+
+def test_scale_measurements():
+    table = scale_measurements()
+    assert list(table) == ["what", "labels", "seconds", "megabytes"]
+    labels = table.groupby("what").labels.apply(list)
+    few = [100, 1_000, 10_000]
+    assert labels.to_dict() == {
+        "dense step": [*few, 100_000],
+        "step in chunks": [*few, 100_000],
+        "exact evaluation": few,
+        "streaming evaluation": [*few, 100_000],
+        "streaming, 1,000,000 rows": [1_000],
+    }
+    assert table.what.iloc[-1] == "streaming, 1,000,000 rows"
+    assert (table[["seconds", "megabytes"]] > 0).all(axis=None)
 
 
 def test_ppo_on_tanks():

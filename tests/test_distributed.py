@@ -118,6 +118,8 @@ def refusals():
     refused("shuffled", evaluate, model(), shuffled, **options)
     alike = [(torch.zeros(2, 4), torch.zeros(2, 4))]
     refused("alike", evaluate, nn.Identity(), alike, **options)
+    constant = [(torch.zeros(2, 4), torch.eye(2, 4))]
+    refused("constant", evaluate, nn.Identity(), constant, **options)
     refused("no rows", evaluate, model(), [], **options)
     refused("no model", evaluate, None if second else model(), loader, **options)
     for name in ("0.bias", "1.running_mean"):
@@ -134,12 +136,27 @@ def refusals():
     one = [0 for _ in rows]
     refused("one group", evaluate, model(), loader, groups=one, **options)
 
-    refused("bins", StreamingScores(4, bins=2 + second).compute)
+    for name, options_of in {
+        "labels": {"labels": 4 + second},
+        "bins": {"bins": 2 + second},
+        "threshold": {"threshold": 0.5 + second / 4},
+        "names": {"names": ["abcd", "abdc"][second]},
+    }.items():
+        refused(name, StreamingScores(**{"labels": 4} | options_of).compute)
+    streamed = StreamingScores(4)
+    streamed.update(
+        torch.rand(2, 4).to([torch.float32, torch.float64][second]), alike[0][1]
+    )
+    refused("dtype", streamed.compute)
     refused("no rows streamed", StreamingScores(4).compute)
     streamed = StreamingScores(4)
     streamed.update(model().eval()(dataset[:][0]), dataset[:][1])
     refused("streamed by all", streamed.compute)
     wrapped = DistributedDataParallel(model())
+    one_wrapped = [wrapped, wrapped.module][second]
+    refused("one wrapped", evaluate, one_wrapped, loader, **options)
+    one_wrapped = None if second else wrapped
+    refused("wrapped or none", evaluate, one_wrapped, loader, **options)
     wrapped.module[1].running_mean += dist.get_rank()
     parts = Subset(dataset, [range(9), range(0)][second])
     found = evaluate(wrapped, DataLoader(parts, 1), **options)
@@ -166,6 +183,7 @@ SAID = {
     "not shared": f"loader must yield a share on every rank: {USE}",
     "shuffled": f"loader must yield a share on every rank: {USE}",
     "alike": "nothing",
+    "constant": "nothing",
     "no rows": "loader must yield at least one batch on some rank, got none",
     "no model": RANK_1 + "model must be a torch.nn.Module, got NoneType",
     "0.bias": MODEL,
@@ -174,7 +192,13 @@ SAID = {
     "some groups": COLUMNS,
     "short groups": RANK_1 + "groups must have one entry for each of the 4 rows",
     "one group": "groups must hold at least two different values",
-    "bins": "labels, bins, threshold, names must not differ by rank",
+    **dict.fromkeys(
+        ["labels", "bins", "threshold", "names"],
+        "labels, bins, threshold, names must not differ by rank",
+    ),
+    "dtype": "logits must have one dtype on all ranks",
+    "one wrapped": "nothing",
+    "wrapped or none": RANK_1 + "model must be a torch.nn.Module, got NoneType",
     "no rows streamed": "update must have seen 1 to",
     "streamed by all": f"update must see a share on every rank: {USE}",
 }

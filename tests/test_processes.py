@@ -92,6 +92,23 @@ def again(then):
     return first
 
 
+def result_then_none():
+    """At the first start rank 0 has a result and 1 fails; then rank 0 has none."""
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    if first and dist.get_rank() == 1:
+        while not Path("result_0.pt").exists():
+            time.sleep(0.1)
+        raise OSError("once")
+    if not first and dist.get_rank() == 0:
+        os._exit(0)
+
+
+def linger():
+    import threading
+
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+
+
 def left(folder):
     """The processes in whose command line a folder stands."""
     return [
@@ -197,6 +214,30 @@ def test_what_failed_at_an_earlier_start_is_forgotten():
     assert text == "rank 1 was killed by SIGKILL"
 
 
+def test_results_of_an_earlier_start_are_forgotten():
+    text = failure(result_then_none, processes=2, restarts=1)
+    assert text == "rank 0 ended without a result"
+
+
+def test_a_rank_with_a_result_that_does_not_end_is_named():
+    text = failure(linger, processes=1, timeout=15)
+    assert text == "not finished after 15 s: rank 0"
+
+
+def test_a_rank_that_torchrun_had_to_kill_did_not_fail_first(tmp_path):
+    """As torchrun reports a rank that does not heed SIGTERM for 30 seconds."""
+    (tmp_path / "error_1").write_text("KeyError: 'the real one'")
+    (tmp_path / "log_0").touch()
+    (tmp_path / "log").write_text(
+        "Sending process 100 closing signal SIGTERM\n"
+        "  rank      : 0 (local_rank: 0)\n  exitcode  : -9 (pid: 100)\n"
+        "  rank      : 1 (local_rank: 1)\n  exitcode  : 1 (pid: 101)\n"
+    )
+    assert str(processes._failure(tmp_path, 1)) == (
+        "rank 1 failed first, with exit code 1\nKeyError: 'the real one'"
+    )
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_a_kernel_that_ends(how, folder):
     code = "import test_processes as t; t.torchrun(t.hang, processes=2)"
@@ -265,15 +306,15 @@ def test_stored_results_are_shown_and_written(stored, monkeypatch, capsys):
 def test_what_json_does_not_keep_is_not_stored(results, stored, monkeypatch):
     monkeypatch.setattr(processes, "_run", lambda *_: results)
     assert torchrun(hang, processes=2) is results
+    assert torchrun(hang, processes=2, stored="kept") is results
     before = stored.read_text("utf-8")
-    for write in "01":
-        monkeypatch.setenv("BOOK_STORE_PROCESSES", write)
-        with pytest.raises(ValueError, match="stored keeps results of"):
-            torchrun(hang, processes=2, stored="kept")
+    monkeypatch.setenv("BOOK_STORE_PROCESSES", "1")
+    with pytest.raises(ValueError, match="stored keeps results of"):
+        torchrun(hang, processes=2, stored="kept")
     assert stored.read_text("utf-8") == before
 
 
-@pytest.mark.parametrize("broken_part", ["gloo", "socket", "process"])
+@pytest.mark.parametrize("broken_part", ["gloo", "socket", "interfaces", "process"])
 def test_why_processes_cannot_be_started(broken_part, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError("not allowed")
@@ -282,6 +323,8 @@ def test_why_processes_cannot_be_started(broken_part, monkeypatch):
         monkeypatch.setattr(dist, "is_gloo_available", lambda: False)
     elif broken_part == "socket":
         monkeypatch.setattr(processes.socket, "create_server", refuse)
+    elif broken_part == "interfaces":
+        monkeypatch.setattr(processes.socket, "if_nameindex", refuse)
     else:
         monkeypatch.setattr(processes.subprocess, "Popen", refuse)
     why = "gloo" if broken_part == "gloo" else "not allowed"

@@ -301,3 +301,17 @@ def test_a_figure_gets_a_palette_once():
         == ((0, 0),) * 3
     )  # 128 greys fit the palette
     assert notebooks.fewer_colours(stored) == stored
+
+
+@pytest.mark.parametrize(
+    "what", ["step in chunks", "exact evaluation", "streaming evaluation"]
+)
+def test_what_is_measured_runs(what):
+    measured = subprocess.run(
+        [sys.executable, TOOLS / "measure_scale.py", what, "100"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, megabytes = map(float, measured.stdout.split())
+    assert seconds > 0 and megabytes >= 0

@@ -58,29 +58,18 @@ def measure(what, labels):
             weight.grad[part], bias.grad[part] = slope.T @ hidden, slope.sum(0)
             back += slope @ weight[part]
 
-    def blocks(count=EVALUATED):
-        draw = torch.Generator().manual_seed(0)
-        for start in range(0, count, BLOCK):
-            shape = min(BLOCK, count - start), labels
-            logits = 2 * torch.randn(shape, generator=draw) - 5
-            yield logits, torch.rand(shape, generator=draw) < logits.sigmoid()
+    def made(count):
+        logits = 2 * torch.randn(count, labels) - 5
+        return logits, torch.rand(count, labels) < logits.sigmoid()
 
     def exact_evaluation():
-        logits, targets = map(torch.cat, zip(*blocks()))
-        evaluate_logits(logits, targets, resamples=0)
+        evaluate_logits(*made(EVALUATED), resamples=0)
 
-    def streaming_evaluation():
-        scores = StreamingScores(labels, bins=256)
-        for logits, targets in blocks():
-            scores.update(logits, targets)
-        scores.compute()
-
-    def streaming_a_million():
-        scores = StreamingScores(labels)
-        given = next(blocks())  # the same block again and again: only the scores count
-        for _ in range(1_000_000 // BLOCK):
-            scores.update(*given)
-        scores.update(*(part[: 1_000_000 % BLOCK] for part in given))
+    def streaming_evaluation(count=EVALUATED, bins=256):
+        scores = StreamingScores(labels, bins=bins)
+        block = made(BLOCK)  # the same again and again: only the scores count
+        for start in range(0, count, BLOCK):
+            scores.update(*(part[: count - start] for part in block))
         scores.compute()
 
     work = {
@@ -88,7 +77,7 @@ def measure(what, labels):
         "step in chunks": step_in_chunks,
         "exact evaluation": exact_evaluation,
         "streaming evaluation": streaming_evaluation,
-        MILLION: streaming_a_million,
+        MILLION: lambda: streaming_evaluation(1_000_000, bins=2048),
     }[what]
     before, start = peak(), time.process_time()
     work()

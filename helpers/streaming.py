@@ -89,7 +89,7 @@ class StreamingScores:
         place = np.clip(logits, -LARGEST, LARGEST)
         place += LARGEST
         place *= self.bins / (2 * LARGEST)
-        place = np.minimum(place, self.bins - 1).astype(np.int64)
+        place = np.minimum(place, self.bins - 1, out=place).astype(np.int64)
         place += np.arange(self.labels) * self.bins
         for histogram, at in zip(self.histograms, (place.ravel(), place[true])):
             np.add.at(histogram, at, np.int32(1))

@@ -240,7 +240,11 @@ def test_a_rank_that_torchrun_had_to_kill_did_not_fail_first(tmp_path):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_a_kernel_that_ends(how, folder):
-    code = "import test_processes as t; t.torchrun(t.hang, processes=2)"
+    # A shell may have started the tests with Ctrl-C ignored; a kernel heeds it.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "import test_processes as t; t.torchrun(t.hang, processes=2)"
+    )
     kernel = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT / "tests",

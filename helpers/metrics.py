@@ -102,8 +102,12 @@ def evaluate(
     of rank 0. One rank alone would wait for the others: it uses `evaluate_logits`.
     With nccl, call torch.cuda.set_device before.
     """
-    options = {"threshold": threshold, "names": names}
-    options |= {"resamples": resamples, "seed": seed}
+    options = {
+        "threshold": threshold,
+        "names": names,
+        "resamples": resamples,
+        "seed": seed,
+    }
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         return _evaluate_shares(model, loader, groups, options)
     found = _run(model, loader, **options)
